@@ -1,0 +1,205 @@
+"""Dataset: the images and labels that every later stage receives."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guarismo.errors import DataError
+
+UNKNOWN = -1
+"""The label of an image whose class is not known, as in scikit-learn's semi-supervised arrays."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Split:
+    """Images that belong together.
+
+    images: uint8 (n, h, w, c), c = 1 (grey) or 3 (RGB); labels: int64 (n,), `UNKNOWN` where not known;
+    groups: int64 (n,), images with one number share a writer or an original, or None.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise DataError(
+                f"Expected images as uint8 (n, h, w, c), received {self.images.dtype} {self.images.shape}. "
+                "Give grey values 0…255 with a channel axis."
+            )
+        for name, column in (("labels", self.labels), ("groups", self.groups)):
+            if column is not None and column.shape != (len(self.images),):
+                raise DataError(
+                    f"{len(self.images)} images but {name} of shape {column.shape}: "
+                    "each image needs exactly one. Are the files of the same set?"
+                )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        return f"Split({len(self):,} images {'×'.join(map(str, self.images.shape[1:]))})"
+
+    def take(self, indices: NDArray[np.int64]) -> Split:
+        """The chosen images, in the order of `indices` (int (m,))."""
+        groups = None if self.groups is None else self.groups[indices]
+        return Split(self.images[indices], self.labels[indices], groups)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether every image has a class."""
+        return len(self) > 0 and bool((self.labels != UNKNOWN).all())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over shape, images and labels: equal exactly when the content is."""
+        digest = hashlib.sha256(repr(self.images.shape).encode())
+        digest.update(np.ascontiguousarray(self.images).data)
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Training, validation and test images of one source, with the names of their classes.
+
+    `origin` holds the arguments with which `load` builds the same Dataset again;
+    `notes` are sentences about what loading changed (images resized, files skipped).
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    class_names: tuple[str, ...]
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(h, w, c) of one image."""
+        height, width, channels = self.train.images.shape[1:]
+        return height, width, channels
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the three splits and the class names: the identity that a Run records."""
+        parts = [*(split.fingerprint for split in self.splits.values()), *self.class_names]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def __repr__(self) -> str:
+        counts = " + ".join(f"{len(split):,} {name}" for name, split in self.splits.items())
+        names = ", ".join(self.class_names[:10]) + (", …" if len(self.class_names) > 10 else "")
+        size = "×".join(map(str, self.shape))
+        return f"Dataset({self.name!r}: {counts}; {size}; {len(self.class_names)} classes: {names})"
+
+
+def split_dataset(
+    name: str,
+    train: Split,
+    class_names: tuple[str, ...],
+    *,
+    test: Split | None = None,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    **facts: Any,
+) -> Dataset:
+    """Divide `train` into a Dataset; a given `test` split is kept as it is and not drawn from.
+
+    Fractions are of all the images in `train`. Every class keeps its share in each part (stratified);
+    with groups, no group is in two parts. Same arguments, same division. `facts` go to the Dataset as they are.
+
+    Raises DataError when a class has too few images to be in every part.
+    """
+    rng = np.random.default_rng(seed)
+    draw = draw_grouped if train.groups is not None else draw_stratified
+    rest = np.arange(len(train))
+    if test is None:
+        chosen = draw(train, rest, test_fraction, rng, class_names)
+        test, rest = train.take(chosen), np.setdiff1d(rest, chosen)
+    chosen = draw(train, rest, validation_fraction, rng, class_names)
+    rest = np.setdiff1d(rest, chosen)
+    return Dataset(name, train.take(rest), train.take(chosen), test, class_names, **facts)
+
+
+def draw_stratified(
+    split: Split, candidates: NDArray[np.int64], fraction: float, rng: np.random.Generator, class_names: tuple[str, ...]
+) -> NDArray[np.int64]:
+    """Sorted indices out of `candidates`: of each class that share of its images in `split`, at least one."""
+    if fraction == 0:
+        return np.empty(0, dtype=np.int64)
+    parts = []
+    for label in np.unique(split.labels):
+        members = candidates[split.labels[candidates] == label]
+        wanted = max(1, round(fraction * int((split.labels == label).sum())))
+        if wanted >= len(members):
+            raise DataError(
+                f"Class '{class_names[label]}' has too few images ({int((split.labels == label).sum())}) to be in "
+                "training, validation and test. Add images, or remove the class."
+            )
+        parts.append(rng.permutation(members)[:wanted])
+    return np.sort(np.concatenate(parts))
+
+
+def draw_grouped(
+    split: Split, candidates: NDArray[np.int64], fraction: float, rng: np.random.Generator, class_names: tuple[str, ...]
+) -> NDArray[np.int64]:
+    """As `draw_stratified`, but whole groups only (scikit-learn's StratifiedGroupKFold, its first fold)."""
+    if fraction == 0:
+        return np.empty(0, dtype=np.int64)
+    from sklearn.model_selection import StratifiedGroupKFold  # 0.8 s to import: only where groups are used
+
+    assert split.groups is not None
+    groups = split.groups[candidates]
+    folds = round(len(candidates) / (fraction * len(split)))
+    if not 2 <= folds <= len(np.unique(groups)):
+        raise DataError(
+            f"{len(np.unique(groups))} groups cannot give a part of {fraction:.0%}: no group may be in two parts. "
+            "Add groups, or choose another fraction."
+        )
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=int(rng.integers(2**31)))
+    _, chosen = next(splitter.split(candidates, split.labels[candidates], groups))
+    return np.sort(candidates[chosen])
+
+
+def empty_like(split: Split) -> Split:
+    """A split of no images, in the shape of another."""
+    return split.take(np.empty(0, dtype=np.int64))
+
+
+def pick_samples(split: Split, classes: int, per_class: int, seed: int = 0) -> NDArray[np.int64]:
+    """Indices of up to `per_class` random images of each class, −1 where a class has fewer: int64 (classes, per_class)."""
+    rng = np.random.default_rng(seed)
+    picked = np.full((classes, per_class), -1, dtype=np.int64)
+    for label in range(classes):
+        members = rng.permutation(np.flatnonzero(split.labels == label))[:per_class]
+        picked[label, : len(members)] = members
+    return picked
+
+
+def tile(images: NDArray[np.uint8], columns: int, gap: int = 2) -> NDArray[np.uint8]:
+    """One picture of many: (n, h, w, c) → (rows·(h+gap), columns·(w+gap), c), with a mid-grey gap between them."""
+    count, height, width, channels = images.shape
+    rows = -(-count // columns)
+    cells = np.full((rows * columns, height + gap, width + gap, channels), 128, dtype=np.uint8)
+    cells[:count, :height, :width] = images
+    grid = cells.reshape(rows, columns, height + gap, width + gap, channels).swapaxes(1, 2)
+    return grid.reshape(rows * (height + gap), columns * (width + gap), channels)
+
+
+def renamed(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
+    """The same Dataset with other words for its classes."""
+    return replace(dataset, class_names=class_names)

@@ -1,0 +1,293 @@
+"""Run: one training as a folder, checked on opening and whole at every moment.
+
+    model.onnx              answers, for every kind of model
+    weights.safetensors     continues (networks); model.skops for forests
+    run.json                what was asked, on which data, what came out, and the sha256 of every other file
+    history.csv             one row per epoch
+    train.safetensors       labels and answers on the training images
+    validation.safetensors  labels and probabilities on the validation images
+    test.safetensors        the same on the test images, and evaluation.json, once `evaluate` has opened them
+    checkpoint.safetensors  only while training: where to go on
+
+A file is first written aside as NAME.new, then run.json is replaced, then the file is moved into place:
+killed between any two of these steps, the folder is as before or `open_run` completes the move.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guarismo.errors import RunError
+from guarismo.models.settings import Settings
+
+FORMAT = 1
+"""Version of the folder layout; a later program that changes it reads this one still."""
+
+KNOWN_FILES = frozenset(
+    "model.onnx weights.safetensors model.skops history.csv train.safetensors validation.safetensors "
+    "test.safetensors evaluation.json checkpoint.safetensors".split()
+)
+MOST_JSON_BYTES = 32 * 2**20
+MOST_FILE_BYTES = 2 * 2**30
+PREDICT_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: its folder and what its run.json says. Made by `train`, opened by `open_run`."""
+
+    folder: Path
+    about: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.about["state"] == "finished")
+
+    @cached_property
+    def settings(self) -> Settings:
+        return Settings.from_dict(self.about["settings"])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.about["data"]["class_names"])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(h, w, c) of the images that it answers."""
+        height, width, channels = self.about["data"]["shape"]
+        return height, width, channels
+
+    @cached_property
+    def history(self) -> list[dict[str, float]]:
+        """One row per epoch: epoch, loss, accuracy, validation_loss, validation_accuracy, learning_rate, seconds."""
+        path = self.folder / "history.csv"
+        if not path.exists():
+            return []
+        with path.open(newline="") as file:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+    def arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """The arrays of NAME.safetensors. Raises RunError when the run has none."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        path = self.folder / f"{name}.safetensors"
+        try:
+            return load_file(path)
+        except FileNotFoundError:
+            raise RunError(f"Run {self.name} has no {path.name} yet.") from None
+        except SafetensorError as error:
+            raise RunError(f"{path} is not a readable safetensors file ({error}).") from None
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities float32 (n, classes) for images uint8 (n, h, w, c), or (n, h, w) for grey ones.
+
+        Raises RunError when the images are of another size or type than the run was trained on.
+        """
+        images = images[..., None] if images.ndim == 3 and self.shape[2] == 1 else images
+        if images.dtype != np.uint8 or images.shape[1:] != self.shape:
+            raise RunError(
+                f"Run {self.name} answers uint8 images (n, {', '.join(map(str, self.shape))}), "
+                f"received {images.dtype} {images.shape}. Resize them, or train on images of that size."
+            )
+        return answer(self.session, images, len(self.class_names))
+
+    @cached_property
+    def session(self) -> Any:
+        """The ONNX Runtime session of model.onnx."""
+        if not self.finished:
+            raise RunError(
+                f"Run {self.folder} is not finished: {len(self.history)} of {self.settings.epochs} epochs. "
+                f"Go on with: guarismo train --resume {self.folder}"
+            )
+        return open_session((self.folder / "model.onnx").read_bytes())
+
+
+def open_session(model: bytes) -> Any:
+    """An ONNX Runtime session on the CPU. From bytes, so that a model cannot name other files of the disk."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no public base class
+        raise RunError(f"model.onnx cannot be opened by ONNX Runtime: {str(error).splitlines()[0]}") from None
+
+
+def answer(session: Any, images: NDArray[np.uint8], classes: int) -> NDArray[np.float32]:
+    """Probabilities float32 (n, classes), PREDICT_BATCH images at a time."""
+    name = session.get_inputs()[0].name
+    parts = [
+        session.run(None, {name: np.ascontiguousarray(images[start : start + PREDICT_BATCH])})[0]
+        for start in range(0, len(images), PREDICT_BATCH)
+    ]
+    return np.concatenate(parts) if parts else np.empty((0, classes), dtype=np.float32)
+
+
+def open_run(folder: str | Path) -> Run:
+    """The Run in a folder, every file checked against run.json; nothing in it is executed.
+
+    Raises RunError when the folder is no run, or a file is missing, altered, surplus or too large.
+    """
+    folder = Path(folder)
+    about = read_about(folder)
+    complete_moves(folder, about["files"])
+    if about["state"] == "finished":
+        check_files(folder, about["files"])
+    run = Run(folder, about)
+    run.settings  # noqa: B018  unknown or unfit settings are refused here, not later
+    return run
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """run.json, its shape checked. Raises RunError."""
+    path = folder / "run.json"
+    if not path.is_file():
+        raise RunError(f"{folder} is not a run: it has no run.json. `guarismo train` prints the folder of each run.")
+    try:
+        if path.stat().st_size > MOST_JSON_BYTES:
+            raise ValueError(f"larger than {MOST_JSON_BYTES >> 20} MB")
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if about["format"] != FORMAT:
+            raise ValueError(f"format {about['format']}, this program knows {FORMAT}")
+        check_types(about)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is damaged ({error}). Copy the run again from where it came.") from None
+    return about
+
+
+def check_types(about: Any) -> None:
+    """Raises TypeError or KeyError where run.json lacks a part that everything relies on."""
+    wanted = {"state": str, "settings": dict, "data": dict, "files": dict, "parameters": int}
+    for name, kind in wanted.items():
+        if not isinstance(about[name], kind):
+            raise TypeError(f"'{name}' must be {kind.__name__}")
+    shape, names = about["data"]["shape"], about["data"]["class_names"]
+    if len(shape) != 3 or not all(isinstance(side, int) and 0 < side <= 4096 for side in shape):
+        raise TypeError("'shape' must be three positive sizes")
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError("'class_names' must be words")
+    for name, entry in about["files"].items():
+        if name not in KNOWN_FILES or not isinstance(entry["bytes"], int) or not isinstance(entry["sha256"], str):
+            raise TypeError(f"unexpected file entry '{name}'")
+
+
+def complete_moves(folder: Path, files: Mapping[str, Any]) -> None:
+    """Finish what a killed `commit` began: NAME.new that run.json describes moves into place."""
+    for aside in folder.glob("*.new"):
+        entry = files.get(aside.stem)
+        if entry and describe(aside) == entry:
+            aside.replace(aside.with_suffix(""))
+
+
+def check_files(folder: Path, files: Mapping[str, Any]) -> None:
+    """Raises RunError for the first file that is missing, altered, too large or not named in run.json."""
+    present = {path.name for path in folder.iterdir()} - {"run.json", ".lock"}
+    present = {name for name in present if not name.endswith(".new")}
+    for name, entry in files.items():
+        if name not in present:
+            raise RunError(f"{folder / name} is missing. Copy the run again from where it came.")
+        if describe(folder / name) != entry:
+            raise RunError(
+                f"{folder / name} was altered: its size or sha256 is not the one in run.json. "
+                "Copy the run again from where it came."
+            )
+    if surplus := sorted(present - set(files)):
+        raise RunError(f"{folder / surplus[0]} does not belong to the run. Move it elsewhere.")
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What run.json records of a file: its bytes and sha256. Links and very large files are not read."""
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > MOST_FILE_BYTES:
+        raise RunError(f"{path} must be a plain file of at most {MOST_FILE_BYTES >> 30} GB. Remove it.")
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def commit(run: Run, files: Mapping[str, bytes], **changes: Any) -> Run:
+    """The run with these files added or replaced and these parts of run.json changed, in one step that cannot break.
+
+    Raises RunError when the disk is full or read-only; the folder is then as it was.
+    """
+    try:
+        for name, content in files.items():
+            write_through(run.folder / f"{name}.new", content)
+        entries = {name: describe(run.folder / f"{name}.new") for name in files}
+        about = {**run.about, **changes, "files": {**run.about["files"], **entries}}
+        write_json(run.folder, about)
+        for name in files:
+            (run.folder / f"{name}.new").replace(run.folder / name)
+    except OSError as error:
+        raise RunError(f"Cannot write into {run.folder}: {error.strerror}. What was there is unharmed.") from error
+    return Run(run.folder, about)
+
+
+def write_json(folder: Path, about: Mapping[str, Any]) -> None:
+    text = json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False)
+    replace_file(folder / "run.json", (text + "\n").encode())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write aside, then move: whoever reads `path` finds the old content or the new, never half."""
+    aside = path.with_name(path.name + ".new")
+    write_through(aside, content)
+    aside.replace(path)
+
+
+def write_through(path: Path, content: bytes) -> None:
+    """Write and wait for the disk, so that a move never gets ahead of its content."""
+    try:
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def new_folder(parent: Path, dataset_name: str, model: str) -> Path:
+    """A fresh numbered folder, ``mnist-cnn-bn_3``, made in one step so that two trainings never share one."""
+    stem = re.sub(r"[^\w.-]+", "-", model if model.startswith(dataset_name) else f"{dataset_name}-{model}")
+    number = 1
+    while True:
+        folder = parent / f"{stem}_{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise RunError(f"Cannot make {folder}: {error.strerror}. Choose another place with --out.") from None
+        else:
+            return folder
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold the folder for one training. Raises RunError while another process trains into it."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        with lock:
+            yield
+    except Timeout:
+        raise RunError(f"Another training is writing into {folder}. Wait for it, or choose another folder.") from None

@@ -1,0 +1,105 @@
+"""Settings: every choice of one training, written once. The command line and run.json are generated from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from guarismo.errors import RunError, unknown
+
+SCHEDULES = ("one-cycle", "plateau", "constant")
+MONITORS = ("validation_loss", "validation_accuracy")
+PRECISIONS = ("auto", "float32", "bfloat16")
+KEEP = ("best", "last")
+
+
+def choice(default: Any, help: str, options: tuple[str, ...] = (), least: float = 0, most: float = math.inf) -> Any:
+    """A field of Settings with its sentence of help and the values that it may take."""
+    return field(default=default, metadata={"help": help, "options": options, "least": least, "most": most})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every choice of one training.
+
+    The defaults suit every network here: one-cycle Adam, the best epoch on validation kept.
+    `dataclasses.replace(settings, seed=1)` makes a variant. Raises RunError for a value out of range.
+    """
+
+    model: str = choice("cnn", "Architecture; `guarismo train --models` lists them.")
+    epochs: int = choice(10, "Most passes over the training images.", least=1, most=100_000)
+    batch_size: int = choice(128, "Images per step.", least=1, most=1_000_000)
+    learning_rate: float = choice(2e-3, "Peak step size of Adam.", least=1e-9, most=10)
+    schedule: str = choice(
+        "one-cycle",
+        "How the step size moves: one-cycle (up, then down to nothing), plateau (halved when stuck), constant.",
+        SCHEDULES,
+    )
+    plateau_patience: int = choice(3, "Epochs without improvement before 'plateau' halves the step size.", least=1)
+    patience: int = choice(0, "Stop after this many epochs without improvement; 0 never stops early.")
+    monitor: str = choice("validation_loss", "What counts as improvement.", MONITORS)
+    keep: str = choice("best", "Which epoch's weights become the model, by the monitored figure.", KEEP)
+    label_smoothing: float = choice(0.0, "Share of each label spread over all the classes.", most=0.5)
+    rotation: float = choice(0.0, "Augmentation: turn by up to ± this many degrees.", most=180)
+    shift: float = choice(0.0, "Augmentation: move by up to ± this share of the image.", most=0.5)
+    zoom: float = choice(0.0, "Augmentation: enlarge or shrink by up to ± this share.", most=0.5)
+    precision: str = choice("auto", "Arithmetic; auto takes bfloat16 where the processor gains by it.", PRECISIONS)
+    seed: int = choice(0, "Start of all randomness: same seed, same machine, same weights.", most=2**31 - 1)
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value, rule = getattr(self, item.name), item.metadata
+            if rule["options"] and value not in rule["options"]:
+                raise RunError(unknown(item.name, str(value), rule["options"]))
+            if isinstance(value, int | float) and not rule["least"] <= value <= rule["most"]:
+                raise RunError(
+                    f"{item.name} must lie between {rule['least']:g} and {rule['most']:g}, received {value:g}."
+                )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Settings:
+        """The Settings that `asdict` wrote. Raises RunError for a field that this version does not know."""
+        known = {item.name: item for item in fields(cls)}
+        for name, value in values.items():
+            if name not in known:
+                raise RunError(unknown("setting", name, known))
+            wanted = type(known[name].default)
+            if not isinstance(value, wanted) and not (wanted is float and isinstance(value, int)):
+                raise RunError(f"Setting '{name}' must be {wanted.__name__}, received {value!r}.")
+        return cls(**values)
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that differ from the defaults."""
+        return {name: value for name, value in asdict(self).items() if value != getattr(Settings(), name)}
+
+
+PUBLISHED_ADAM = {"schedule": "constant", "learning_rate": 1e-3, "precision": "auto"}
+"""What the published projects did: Keras' Adam at its default step size."""
+
+RECIPES: dict[str, Settings] = {
+    # Published laboratories, at their own settings. Where their authors state nothing, Keras' usual value stands.
+    "mnist-mlp": Settings("mnist-mlp", epochs=20, keep="last", **PUBLISHED_ADAM),
+    "mnist-cnn": Settings("mnist-cnn", epochs=5, batch_size=64, keep="last", **PUBLISHED_ADAM),
+    "mnist-cnn-bn": Settings(
+        "mnist-cnn-bn",
+        epochs=20,
+        learning_rate=1e-3,
+        schedule="plateau",
+        plateau_patience=3,
+        patience=5,
+        monitor="validation_accuracy",
+        rotation=10,
+        shift=0.1,
+        zoom=0.1,
+    ),
+    "fashion-cnn": Settings("fashion-cnn", epochs=25, batch_size=32, keep="last", **PUBLISHED_ADAM),
+    "fashion-cnn-strided": Settings("fashion-cnn-strided", epochs=50, keep="last", **PUBLISHED_ADAM),
+    "poly-modality-mlp": Settings("poly-modality-mlp", epochs=20, batch_size=256, patience=3, **PUBLISHED_ADAM),
+    "poly-modality-cnn": Settings("poly-modality-cnn", epochs=20, batch_size=256, patience=3, **PUBLISHED_ADAM),
+    "poly-modality-cnn-augmented": Settings(
+        "poly-modality-cnn", epochs=20, patience=3, rotation=15, shift=0.1, zoom=0.1, **PUBLISHED_ADAM
+    ),
+    "poly-modality-forest": Settings("poly-modality-forest", seed=42),
+}
