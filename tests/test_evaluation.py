@@ -115,7 +115,7 @@ def test_json_of_another_shape_is_refused(change):
     "probabilities, labels, words",
     [
         (PROBABILITIES[:3], LABELS, r"received \(3, 3\) and labels \(4,\)"),
-        (PROBABILITIES[:, :2], LABELS, "sums to"),
+        (PROBABILITIES[:, :2], LABELS, "its sum 0.9, not 1"),
         (PROBABILITIES, np.array([0, 1, -1, 1]), "1 images have no label"),
         (PROBABILITIES, np.array([0, 1, 3, 1]), "labels 0…2"),
         (PROBABILITIES, LABELS.astype(float), "whole labels"),
