@@ -1,0 +1,192 @@
+"""Arrays → Figure: every chart of the report, and the way into the page.
+
+Only `matplotlib.figure.Figure`: no pyplot, no window, nothing left behind in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from guarismo.results.evaluation import Reliability
+
+INK = "#0a0b0c"
+"""Stands for the page's text colour: `as_svg` turns it into currentColor."""
+TRAIN, VALIDATION, TURN = "#0072b2", "#d55e00", "#cc79a7"
+"""Of the palette for all eyes of Okabe & Ito (2008), the ones with contrast above 3 : 1 on white and on black."""
+TEXT = 9.0
+
+MEASURES = {
+    "loss": ("loss", "validation_loss", "loss"),
+    "accuracy": ("accuracy", "validation_accuracy", "accuracy"),
+}
+"""Name → the column of training, the column of validation, the words on the axis."""
+
+
+def new_figure(width: float = 5.0, height: float = 3.2) -> tuple[Figure, Axes]:
+    """An empty figure (inches) with quiet axes, drawn in `INK`."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set(color=INK, alpha=0.35, linewidth=0.8)
+    axes.tick_params(colors=INK, labelsize=TEXT, length=3, width=0.8)
+    return figure, axes
+
+
+def learning_curves(
+    history: Sequence[Mapping[str, float]], measure: str = "loss", kept: int | None = None, turn: int | None = None
+) -> Figure:
+    """Training and validation over the epochs; `kept` marks the epoch whose weights became the model,
+    `turn` the one after which the validation loss rises."""
+    train, validation, words = MEASURES[measure]
+    figure, axes = new_figure()
+    epochs = [row["epoch"] for row in history]
+    ends = []
+    for name, column, colour, style in (
+        ("training", train, TRAIN, (0, (4, 2))),
+        ("validation", validation, VALIDATION, "solid"),
+    ):
+        values = [row[column] for row in history]
+        axes.plot(epochs, values, color=colour, linestyle=style, linewidth=1.8, marker="o", markersize=2.8)
+        ends.append((name, colour, values[-1]))
+    mark_epoch(axes, turn if measure == "loss" and turn != kept else None, "validation turns", TURN)
+    mark_epoch(axes, kept, "kept", INK)
+    label_ends(axes, epochs[-1], ends)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+    axes.set_xlabel("epoch", color=INK, size=TEXT)
+    axes.set_ylabel(words, color=INK, size=TEXT)
+    if measure == "accuracy":
+        axes.yaxis.set_major_formatter(FuncFormatter(percent))
+    return figure
+
+
+def percent(value: float, _: object = None) -> str:
+    return f"{100 * value:.5g} %"
+
+
+def mark_epoch(axes: Axes, epoch: int | None, words: str, colour: str) -> None:
+    """A thin vertical line with its word above the axes."""
+    if epoch is None:
+        return
+    axes.axvline(epoch, color=colour, linewidth=1, alpha=0.6, linestyle=(0, (1, 2)))
+    axes.annotate(
+        words,
+        (epoch, 1),
+        (0, 2),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        size=TEXT,
+        color=INK,
+    )
+
+
+def label_ends(axes: Axes, x: float, ends: Sequence[tuple[str, str, float]]) -> None:
+    """Each line's name beside its last point, moved apart where two of them would touch."""
+    low, high = axes.get_ylim()
+    gap = 0.09 * (high - low)
+    places: list[float] = []
+    for name, _, value in sorted(ends, key=lambda end: end[2]):
+        place = max(value, places[-1] + gap) if places else value
+        places.append(place)
+        axes.annotate(
+            name,
+            (x, place),
+            (7, 0),
+            textcoords="offset points",
+            va="center",
+            size=TEXT,
+            color=INK,
+            annotation_clip=False,
+        )
+
+
+def confusion_chart(confusion: NDArray[np.int64], class_names: Sequence[str]) -> Figure:
+    """A confusion matrix (k, k) as a picture, for more classes than a table can show: right answers in blue, errors in
+    orange, the deeper the more (square root, so that single errors are seen)."""
+    classes = len(class_names)
+    figure, axes = new_figure(6.4, 6.0)
+    diagonal = np.eye(classes, dtype=bool)
+    for part, colour in ((diagonal, TRAIN), (~diagonal, VALIDATION)):
+        depth = np.sqrt(np.where(part, confusion, 0))
+        shades = LinearSegmentedColormap.from_list("shades", [f"{colour}00", colour])
+        axes.imshow(depth, cmap=shades, vmin=0, vmax=max(1.0, float(depth.max())), interpolation="nearest")
+    ticks = range(0, classes, -(-classes // 30))
+    axes.set_xticks(ticks, [class_names[k] for k in ticks], rotation=90)
+    axes.set_yticks(ticks, [class_names[k] for k in ticks])
+    axes.tick_params(labelsize=7)
+    axes.set_xlabel("answer", color=INK, size=TEXT)
+    axes.set_ylabel("true class", color=INK, size=TEXT)
+    return figure
+
+
+def reliability_chart(reliability: Reliability) -> Figure:
+    """Accuracy against confidence, one dot per bin, as large as the bin is full; on the diagonal it keeps its word."""
+    figure, axes = new_figure()
+    filled = reliability.counts > 0
+    sizes = 12 + 130 * np.sqrt(reliability.counts[filled] / reliability.counts.sum())
+    axes.plot([0, 1], [0, 1], color=INK, alpha=0.45, linewidth=1, linestyle=(0, (4, 3)))
+    confidence, accuracy = reliability.confidence[filled], reliability.accuracy[filled]
+    axes.plot(confidence, accuracy, color=TRAIN, linewidth=1.2, alpha=0.6)
+    axes.scatter(confidence, accuracy, sizes, color=TRAIN, linewidths=0, zorder=3, clip_on=False)
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    for axis, words in ((axes.xaxis, "confidence"), (axes.yaxis, "right answers")):
+        axis.set_major_formatter(FuncFormatter(percent))
+        axis.set_label_text(words, color=INK, size=TEXT)
+    axes.annotate("too modest", (0.04, 0.94), size=TEXT, color=INK, va="top")
+    axes.annotate("too sure", (0.98, 0.06), size=TEXT, color=INK, ha="right")
+    return figure
+
+
+def sample_grid(images: NDArray[np.uint8], row_names: Sequence[str]) -> Figure:
+    """Images uint8 (rows, columns, h, w, c), one named row per class."""
+    rows, columns, height, width, channels = images.shape
+    picture = images.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
+    figure, axes = new_figure(0.5 * columns + 1.2, 0.5 * rows)
+    axes.imshow(picture.squeeze(-1) if channels == 1 else picture, cmap="gray", vmin=0, vmax=255)
+    axes.set_xticks([])
+    axes.set_yticks((np.arange(rows) + 0.5) * height - 0.5, list(row_names))
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def as_svg(figure: Figure, name: str = "") -> str:
+    """The figure as an <svg> element for inlining: the page's font and text colour, no background, ids of its own.
+
+    `name` tells apart two equal figures on one page.
+    """
+    file = StringIO()
+    # fonttype none keeps text as text: selectable, searchable, read aloud. A fixed salt: same figure, same bytes.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "guarismo"}):
+        metadata: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(file, format="svg", transparent=True, metadata=metadata)
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'^<svg[^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', text)
+    # Matplotlib 3.10 writes "font: 9px 'DejaVu Sans', …", 3.11 the size and the family apart.
+    text = re.sub(r"font: ([^;\"]*?)([\d.]+px) [^;\"]*", r"font-size: \2; font-family: inherit", text)
+    text = re.sub(r"font-family: [^;\"]*", "font-family: inherit", text)
+    return own_ids(text.replace(INK, "currentColor").replace("xlink:href", "href"), name)
+
+
+def own_ids(svg: str, name: str) -> str:
+    """Each id that is referred to gets a prefix from the content; the others are dropped."""
+    prefix = "c" + hashlib.sha256((name + svg).encode()).hexdigest()[:8]
+    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', svg))
+    svg = re.sub(r' id="([^"]+)"', lambda found: f' id="{prefix}{found[1]}"' if found[1] in used else "", svg)
+    return re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}", svg)
