@@ -3,7 +3,7 @@
 GuarismoError
 ├── DataError      a source, a file or a Dataset
 ├── RunError       a Run folder, its settings or its files
-└── MissingExtra   a part that this installation leaves out
+└── MissingExtraError   a part that this installation leaves out
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ class RunError(GuarismoError):
     """A Run folder, its settings or its files are not what they should be."""
 
 
-class MissingExtra(GuarismoError, ImportError):
+class MissingExtraError(GuarismoError, ImportError):
     """A command needs packages that the base installation leaves out."""
 
     def __init__(self, purpose: str, extra: str):

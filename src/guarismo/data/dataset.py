@@ -155,7 +155,7 @@ def draw_stratified(
 
 
 def draw_grouped(
-    split: Split, candidates: NDArray[np.int64], fraction: float, rng: np.random.Generator, class_names: tuple[str, ...]
+    split: Split, candidates: NDArray[np.int64], fraction: float, rng: np.random.Generator, *_: object
 ) -> NDArray[np.int64]:
     """As `draw_stratified`, but whole groups only (scikit-learn's StratifiedGroupKFold, its first fold)."""
     if fraction == 0:
@@ -181,7 +181,7 @@ def empty_like(split: Split) -> Split:
 
 
 def pick_samples(split: Split, classes: int, per_class: int, seed: int = 0) -> NDArray[np.int64]:
-    """Indices of up to `per_class` random images of each class, −1 where a class has fewer: int64 (classes, per_class)."""
+    """Indices int64 (classes, per_class) of random images of each class, −1 where a class has fewer."""
     rng = np.random.default_rng(seed)
     picked = np.full((classes, per_class), -1, dtype=np.int64)
     for label in range(classes):

@@ -20,9 +20,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,34 @@ from guarismo.models.settings import Settings
 FORMAT = 1
 """Version of the folder layout; a later program that changes it reads this one still."""
 
-KNOWN_FILES = frozenset(
-    "model.onnx weights.safetensors model.skops history.csv train.safetensors validation.safetensors "
-    "test.safetensors evaluation.json checkpoint.safetensors".split()
-)
+KNOWN_FILES = {
+    "model.onnx",
+    "weights.safetensors",
+    "model.skops",
+    "history.csv",
+    "train.safetensors",
+    "validation.safetensors",
+    "test.safetensors",
+    "evaluation.json",
+}
 MOST_JSON_BYTES = 32 * 2**20
 MOST_FILE_BYTES = 2 * 2**30
 PREDICT_BATCH = 1024
+
+
+Row = dict[str, float]
+
+
+@dataclass
+class Fitted:
+    """A trained model of any kind, ready to be kept: its files, how it answers, what is worth telling."""
+
+    files: dict[str, bytes]
+    predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    parameters: int
+    architecture: list[dict[str, Any]]
+    facts: dict[str, Any]
+    history: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -75,7 +96,7 @@ class Run:
         return height, width, channels
 
     @cached_property
-    def history(self) -> list[dict[str, float]]:
+    def history(self) -> list[Row]:
         """One row per epoch: epoch, loss, accuracy, validation_loss, validation_accuracy, learning_rate, seconds."""
         path = self.folder / "history.csv"
         if not path.exists():
@@ -90,11 +111,12 @@ class Run:
 
         path = self.folder / f"{name}.safetensors"
         try:
-            return load_file(path)
+            arrays: dict[str, NDArray[Any]] = load_file(path)
         except FileNotFoundError:
             raise RunError(f"Run {self.name} has no {path.name} yet.") from None
         except SafetensorError as error:
             raise RunError(f"{path} is not a readable safetensors file ({error}).") from None
+        return arrays
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities float32 (n, classes) for images uint8 (n, h, w, c), or (n, h, w) for grey ones.
@@ -165,7 +187,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MOST_JSON_BYTES:
             raise ValueError(f"larger than {MOST_JSON_BYTES >> 20} MB")
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if about["format"] != FORMAT:
             raise ValueError(f"format {about['format']}, this program knows {FORMAT}")
         check_types(about)

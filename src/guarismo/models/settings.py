@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from guarismo.errors import RunError, unknown
@@ -75,31 +75,31 @@ class Settings:
         return {name: value for name, value in asdict(self).items() if value != getattr(Settings(), name)}
 
 
-PUBLISHED_ADAM = {"schedule": "constant", "learning_rate": 1e-3, "precision": "auto"}
+PUBLISHED = Settings(schedule="constant", learning_rate=1e-3)
 """What the published projects did: Keras' Adam at its default step size."""
 
 RECIPES: dict[str, Settings] = {
     # Published laboratories, at their own settings. Where their authors state nothing, Keras' usual value stands.
-    "mnist-mlp": Settings("mnist-mlp", epochs=20, keep="last", **PUBLISHED_ADAM),
-    "mnist-cnn": Settings("mnist-cnn", epochs=5, batch_size=64, keep="last", **PUBLISHED_ADAM),
-    "mnist-cnn-bn": Settings(
-        "mnist-cnn-bn",
+    "mnist-mlp": replace(PUBLISHED, model="mnist-mlp", epochs=20, keep="last"),
+    "mnist-cnn": replace(PUBLISHED, model="mnist-cnn", epochs=5, batch_size=64, keep="last"),
+    "mnist-cnn-bn": replace(
+        PUBLISHED,
+        model="mnist-cnn-bn",
         epochs=20,
-        learning_rate=1e-3,
         schedule="plateau",
         plateau_patience=3,
         patience=5,
         monitor="validation_accuracy",
-        rotation=10,
+        rotation=10.0,
         shift=0.1,
         zoom=0.1,
     ),
-    "fashion-cnn": Settings("fashion-cnn", epochs=25, batch_size=32, keep="last", **PUBLISHED_ADAM),
-    "fashion-cnn-strided": Settings("fashion-cnn-strided", epochs=50, keep="last", **PUBLISHED_ADAM),
-    "poly-modality-mlp": Settings("poly-modality-mlp", epochs=20, batch_size=256, patience=3, **PUBLISHED_ADAM),
-    "poly-modality-cnn": Settings("poly-modality-cnn", epochs=20, batch_size=256, patience=3, **PUBLISHED_ADAM),
-    "poly-modality-cnn-augmented": Settings(
-        "poly-modality-cnn", epochs=20, patience=3, rotation=15, shift=0.1, zoom=0.1, **PUBLISHED_ADAM
+    "fashion-cnn": replace(PUBLISHED, model="fashion-cnn", epochs=25, batch_size=32, keep="last"),
+    "fashion-cnn-strided": replace(PUBLISHED, model="fashion-cnn-strided", epochs=50, keep="last"),
+    "poly-modality-mlp": replace(PUBLISHED, model="poly-modality-mlp", epochs=20, batch_size=256, patience=3),
+    "poly-modality-cnn": replace(PUBLISHED, model="poly-modality-cnn", epochs=20, batch_size=256, patience=3),
+    "poly-modality-cnn-augmented": replace(
+        PUBLISHED, model="poly-modality-cnn", epochs=20, patience=3, rotation=15.0, shift=0.1, zoom=0.1
     ),
-    "poly-modality-forest": Settings("poly-modality-forest", seed=42),
+    "poly-modality-forest": Settings(model="forest", seed=42),
 }

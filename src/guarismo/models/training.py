@@ -1,0 +1,207 @@
+"""train: Dataset and Settings in, Run out; resume: the same from where a training was cut off."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from guarismo.data.dataset import Dataset, Split
+from guarismo.errors import DataError, RunError, unknown
+from guarismo.models.architectures import NETWORKS
+from guarismo.models.classical import CLASSICAL, fit_classical
+from guarismo.models.runs import FORMAT, Fitted, Run, answer, claimed, commit, new_folder, open_session, write_json
+from guarismo.models.settings import Settings
+from guarismo.progress import Progress, silent
+
+MODELS = (*NETWORKS, *CLASSICAL)
+"""The names that `Settings.model` may take."""
+
+AGREEMENT = 1e-4
+"""Largest difference of a probability between the trained model and its ONNX file; below 1e-6 in all we measured."""
+
+RUNS = Path("runs")
+
+
+def train(
+    dataset: Dataset, settings: Settings | None = None, folder: Path | None = None, progress: Progress = silent
+) -> Run:
+    """Train on `dataset.train`, choose on `dataset.validation`, and keep the result as a folder.
+
+    Without `folder` the run gets a new numbered one under ``runs/``. The test images are not touched.
+
+        run = train(load("digits"), Settings(model="mlp", epochs=5))
+
+    Raises DataError for a dataset that cannot be learnt, RunError for an unknown model or a folder in use.
+    """
+    settings = settings or Settings()
+    check_trainable(dataset, settings)
+    folder = folder or new_folder(RUNS, dataset.name, settings.model)
+    prepare(folder)
+    with claimed(folder):
+        if (folder / "run.json").exists():
+            raise RunError(f"{folder} already holds a run. Choose another --out, or go on with it: --resume {folder}")
+        run = begin(folder, dataset, settings)
+        return proceed(run, dataset, progress)
+
+
+def resume(run: Run, dataset: Dataset, progress: Progress = silent) -> Run:
+    """Go on with a training that was cut off, to the same result as an unbroken one on this machine.
+
+    Raises RunError when the run is finished, its folder is in use, or the data are not those that it began with.
+    """
+    if run.finished:
+        raise RunError(f"Run {run.folder} is finished: there is nothing to resume. Look at it with: guarismo report")
+    if dataset.fingerprint != run.about["data"]["fingerprint"]:
+        raise RunError(f"The data of {run.folder} have changed since it began. Start a new training.")
+    with claimed(run.folder):
+        return proceed(run, dataset, progress)
+
+
+def check_trainable(dataset: Dataset, settings: Settings) -> None:
+    """Raises DataError or RunError with what is missing before any time is spent."""
+    if settings.model not in MODELS:
+        raise RunError(unknown("model", settings.model, MODELS))
+    for name, split in (("training", dataset.train), ("validation", dataset.validation)):
+        if not split.labelled:
+            raise DataError(f"Training needs labelled {name} images; {dataset.name} has none. Is it a test file?")
+    counts = np.bincount(dataset.train.labels, minlength=len(dataset.class_names))
+    if len(counts) < 2:
+        raise DataError(
+            f"{dataset.name} has a single class, '{dataset.class_names[0]}'. A model needs two to tell apart."
+        )
+    if not counts.all():
+        raise DataError(
+            f"Class '{dataset.class_names[int(counts.argmin())]}' has no training image. Add some, or remove it."
+        )
+
+
+def prepare(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"Cannot make {folder}: {error.strerror}. Choose another place with --out.") from None
+
+
+def begin(folder: Path, dataset: Dataset, settings: Settings) -> Run:
+    """The folder's first run.json: what is asked, on which data. From here on `resume` works."""
+    about: dict[str, Any] = {
+        "format": FORMAT,
+        "state": "training",
+        "model": settings.model,
+        "settings": asdict(settings),
+        "data": describe_data(dataset),
+        "parameters": 0,
+        "began": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform()},
+        "files": {},
+    }
+    try:
+        write_json(folder, about)
+    except OSError as error:
+        raise RunError(f"Cannot write into {folder}: {error.strerror}. Choose another place with --out.") from None
+    return Run(folder, about)
+
+
+def describe_data(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "origin": dict(dataset.origin),
+        "fingerprint": dataset.fingerprint,
+        "test_fingerprint": dataset.test.fingerprint,
+        "counts": {name: len(split) for name, split in dataset.splits.items()},
+        "class_names": list(dataset.class_names),
+        "shape": list(dataset.shape),
+        "notes": list(dataset.notes),
+    }
+
+
+def processor() -> str:
+    """The processor's own name where the system tells it."""
+    cpu = Path("/proc/cpuinfo")
+    if cpu.exists():
+        for line in cpu.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def proceed(run: Run, dataset: Dataset, progress: Progress) -> Run:
+    """Fit, check and keep: the part that `train` and `resume` share."""
+    began = time.perf_counter()
+    with interruptible(run):
+        if run.settings.model in NETWORKS:
+            from guarismo.models.fitting import fit_network  # imports TensorFlow: 3 s
+
+            fitted = fit_network(dataset, run.settings, run.folder, progress)
+        else:
+            fitted = fit_classical(dataset, run.settings, progress)
+        return keep(run, dataset, fitted, time.perf_counter() - began)
+
+
+@contextmanager
+def interruptible(run: Run) -> Iterator[None]:
+    """Ctrl-C goes up with the line that continues."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        epochs = len(Run(run.folder, run.about).history)
+        raise KeyboardInterrupt(
+            f"Stopped after epoch {epochs} of {run.settings.epochs}. Go on with: guarismo train --resume {run.folder}"
+        ) from None
+
+
+def keep(run: Run, dataset: Dataset, fitted: Fitted, seconds: float) -> Run:
+    """The finished run: ONNX checked against the trained model, answers on train and validation kept beside it.
+
+    Raises RunError when the two disagree.
+    """
+    began = time.perf_counter()
+    session = open_session(fitted.files["model.onnx"])
+    classes = len(dataset.class_names)
+    validation = answer(session, dataset.validation.images, classes)
+    difference = float(np.abs(validation - fitted.predict(dataset.validation.images)).max())
+    if not difference <= AGREEMENT:
+        raise RunError(
+            f"The exported model answers otherwise than the trained one, by up to {difference:.2g}. Not kept."
+        )
+    answers = answer(session, dataset.train.images, classes).argmax(axis=1)
+    files = {
+        **fitted.files,
+        "validation.safetensors": save({"labels": dataset.validation.labels, "probabilities": validation}),
+        "train.safetensors": save({"labels": dataset.train.labels, "answers": answers}),
+    }
+    run = commit(
+        run,
+        files,
+        state="finished",
+        parameters=fitted.parameters,
+        architecture=fitted.architecture,
+        metrics=metrics(dataset.validation, validation, answers, dataset.train),
+        seconds={"train": round(seconds, 2), "check": round(time.perf_counter() - began, 2)},
+        epochs=len(fitted.history),
+        facts={**fitted.facts, "onnx_difference": difference},
+        versions={name: version(name) for name in ("guarismo", "numpy", "onnxruntime")},
+    )
+    (run.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    return run
+
+
+def metrics(validation: Split, probabilities: Any, answers: Any, train: Split) -> dict[str, float]:
+    """The figures on training and validation images, as the kept model answers them through ONNX Runtime."""
+    right = probabilities[np.arange(len(validation)), validation.labels]
+    return {
+        "train_accuracy": float((answers == train.labels).mean()),
+        "validation_accuracy": float((probabilities.argmax(axis=1) == validation.labels).mean()),
+        "validation_loss": float(-np.log(np.clip(right, 1e-7, 1)).mean()),
+    }
