@@ -47,7 +47,7 @@ def test_the_lines_are_the_history():
 
 
 def test_the_kept_epoch_and_the_turn_are_marked():
-    assert texts(CHARTS["loss"]()) == ["validation turns", "kept", "training", "validation"]
+    assert texts(CHARTS["loss"]()) == ["turn", "kept", "training", "validation"]
     assert texts(learning_curves(HISTORY, "loss")) == ["training", "validation"]
     marked = {line.get_xdata()[0] for line in CHARTS["loss"]().axes[0].lines[2:]}
     assert marked == {3, 4}

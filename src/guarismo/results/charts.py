@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
@@ -23,9 +23,16 @@ from guarismo.results.evaluation import Reliability
 
 INK = "#0a0b0c"
 """Stands for the page's text colour: `as_svg` turns it into currentColor."""
-TRAIN, VALIDATION, TURN = "#0072b2", "#d55e00", "#cc79a7"
+TRAIN, VALIDATION = "#0072b2", "#d55e00"
 """Of the palette for all eyes of Okabe & Ito (2008), the ones with contrast above 3 : 1 on white and on black."""
 TEXT = 9.0
+
+PAGE_COLOURS = {
+    INK: "currentColor",
+    TRAIN: f"var(--training, {TRAIN})",
+    VALIDATION: f"var(--validation, {VALIDATION})",
+}
+"""What `as_svg` writes instead, so that one drawing serves light and dark pages."""
 
 MEASURES = {
     "loss": ("loss", "validation_loss", "loss"),
@@ -46,27 +53,30 @@ def new_figure(width: float = 5.0, height: float = 3.2) -> tuple[Figure, Axes]:
 
 
 def learning_curves(
-    history: Sequence[Mapping[str, float]], measure: str = "loss", kept: int | None = None, turn: int | None = None
+    history: Sequence[Mapping[str, float]],
+    measure: str = "loss",
+    kept: int | None = None,
+    turn: int | None = None,
+    _: Callable[[str], str] = str,
 ) -> Figure:
     """Training and validation over the epochs; `kept` marks the epoch whose weights became the model,
-    `turn` the one after which the validation loss rises."""
+    `turn` the one after which the validation loss rises. `_` translates, here and below."""
     train, validation, words = MEASURES[measure]
     figure, axes = new_figure()
     epochs = [row["epoch"] for row in history]
     ends = []
     for name, column, colour, style in (
-        ("training", train, TRAIN, (0, (4, 2))),
-        ("validation", validation, VALIDATION, "solid"),
+        (_("training"), train, TRAIN, (0, (4, 2))),
+        (_("validation"), validation, VALIDATION, "solid"),
     ):
         values = [row[column] for row in history]
         axes.plot(epochs, values, color=colour, linestyle=style, linewidth=1.8, marker="o", markersize=2.8)
-        ends.append((name, colour, values[-1]))
-    mark_epoch(axes, turn if measure == "loss" and turn != kept else None, "validation turns", TURN)
-    mark_epoch(axes, kept, "kept", INK)
+        ends.append((name, values[-1]))
+    mark_epochs(axes, {_("kept"): kept, _("turn"): turn if measure == "loss" and turn != kept else None})
     label_ends(axes, epochs[-1], ends)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
-    axes.set_xlabel("epoch", color=INK, size=TEXT)
-    axes.set_ylabel(words, color=INK, size=TEXT)
+    axes.set_xlabel(_("epoch"), color=INK, size=TEXT)
+    axes.set_ylabel(_(words), color=INK, size=TEXT)
     if measure == "accuracy":
         axes.yaxis.set_major_formatter(FuncFormatter(percent))
     return figure
@@ -76,30 +86,21 @@ def percent(value: float, _: object = None) -> str:
     return f"{100 * value:.5g} %"
 
 
-def mark_epoch(axes: Axes, epoch: int | None, words: str, colour: str) -> None:
-    """A thin vertical line with its word above the axes."""
-    if epoch is None:
-        return
-    axes.axvline(epoch, color=colour, linewidth=1, alpha=0.6, linestyle=(0, (1, 2)))
-    axes.annotate(
-        words,
-        (epoch, 1),
-        (0, 2),
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        ha="center",
-        va="bottom",
-        size=TEXT,
-        color=INK,
-    )
+def mark_epochs(axes: Axes, marks: Mapping[str, int | None]) -> None:
+    """Thin vertical lines with their words above the axes, the left one's to the left of its line."""
+    present = sorted((epoch, words) for words, epoch in marks.items() if epoch is not None)
+    for position, (epoch, words) in enumerate(present):
+        axes.axvline(epoch, color=INK, linewidth=1, alpha=0.5, linestyle=(0, (1, 2)))
+        side = "center" if len(present) == 1 else ("right", "left")[position]
+        axes.text(epoch, 1.01, words, transform=axes.get_xaxis_transform(), ha=side, va="bottom", size=TEXT, color=INK)
 
 
-def label_ends(axes: Axes, x: float, ends: Sequence[tuple[str, str, float]]) -> None:
+def label_ends(axes: Axes, x: float, ends: Sequence[tuple[str, float]]) -> None:
     """Each line's name beside its last point, moved apart where two of them would touch."""
     low, high = axes.get_ylim()
     gap = 0.09 * (high - low)
     places: list[float] = []
-    for name, _, value in sorted(ends, key=lambda end: end[2]):
+    for name, value in sorted(ends, key=lambda end: end[1]):
         place = max(value, places[-1] + gap) if places else value
         places.append(place)
         axes.annotate(
@@ -114,7 +115,7 @@ def label_ends(axes: Axes, x: float, ends: Sequence[tuple[str, str, float]]) -> 
         )
 
 
-def confusion_chart(confusion: NDArray[np.int64], class_names: Sequence[str]) -> Figure:
+def confusion_chart(confusion: NDArray[np.int64], class_names: Sequence[str], _: Callable[[str], str] = str) -> Figure:
     """A confusion matrix (k, k) as a picture, for more classes than a table can show: right answers in blue, errors in
     orange, the deeper the more (square root, so that single errors are seen)."""
     classes = len(class_names)
@@ -128,12 +129,12 @@ def confusion_chart(confusion: NDArray[np.int64], class_names: Sequence[str]) ->
     axes.set_xticks(ticks, [class_names[k] for k in ticks], rotation=90)
     axes.set_yticks(ticks, [class_names[k] for k in ticks])
     axes.tick_params(labelsize=7)
-    axes.set_xlabel("answer", color=INK, size=TEXT)
-    axes.set_ylabel("true class", color=INK, size=TEXT)
+    axes.set_xlabel(_("answer"), color=INK, size=TEXT)
+    axes.set_ylabel(_("true class"), color=INK, size=TEXT)
     return figure
 
 
-def reliability_chart(reliability: Reliability) -> Figure:
+def reliability_chart(reliability: Reliability, _: Callable[[str], str] = str) -> Figure:
     """Accuracy against confidence, one dot per bin, as large as the bin is full; on the diagonal it keeps its word."""
     figure, axes = new_figure()
     filled = reliability.counts > 0
@@ -143,11 +144,11 @@ def reliability_chart(reliability: Reliability) -> Figure:
     axes.plot(confidence, accuracy, color=TRAIN, linewidth=1.2, alpha=0.6)
     axes.scatter(confidence, accuracy, sizes, color=TRAIN, linewidths=0, zorder=3, clip_on=False)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
-    for axis, words in ((axes.xaxis, "confidence"), (axes.yaxis, "right answers")):
+    for axis, words in ((axes.xaxis, _("confidence")), (axes.yaxis, _("right answers"))):
         axis.set_major_formatter(FuncFormatter(percent))
         axis.set_label_text(words, color=INK, size=TEXT)
-    axes.annotate("too modest", (0.04, 0.94), size=TEXT, color=INK, va="top")
-    axes.annotate("too sure", (0.98, 0.06), size=TEXT, color=INK, ha="right")
+    axes.annotate(_("too modest"), (0.04, 0.94), size=TEXT, color=INK, va="top")
+    axes.annotate(_("too sure"), (0.98, 0.06), size=TEXT, color=INK, ha="right")
     return figure
 
 
@@ -181,7 +182,9 @@ def as_svg(figure: Figure, name: str = "") -> str:
     # Matplotlib 3.10 writes "font: 9px 'DejaVu Sans', …", 3.11 the size and the family apart.
     text = re.sub(r"font: ([^;\"]*?)([\d.]+px) [^;\"]*", r"font-size: \2; font-family: inherit", text)
     text = re.sub(r"font-family: [^;\"]*", "font-family: inherit", text)
-    return own_ids(text.replace(INK, "currentColor").replace("xlink:href", "href"), name)
+    for drawn, written in PAGE_COLOURS.items():
+        text = text.replace(drawn, written)
+    return own_ids(text.replace("xlink:href", "href"), name)
 
 
 def own_ids(svg: str, name: str) -> str:
