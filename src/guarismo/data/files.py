@@ -77,7 +77,6 @@ def content_of(
     test: tuple[Pixels, Labels] | None = None,
     groups: NDArray[np.int64] | None = None,
     notes: Sequence[str] = (),
-    class_names: tuple[str, ...] = (),
 ) -> Content:
     """Images uint8 (n, h, w, c) and labels as read → Content. Raises DataError where they do not fit together."""
     if test is not None and test[0].shape[1:] != images.shape[1:]:
@@ -85,7 +84,7 @@ def content_of(
             f"{path}: training images are {images.shape[1:]}, test images {test[0].shape[1:]}. "
             "Make them one size, or load the two parts apart."
         )
-    names = class_names or class_names_of(path, labels)
+    names = class_names_of(path, labels)
     train = Split(images, encode(path, labels, names, len(images)), groups)
     parts = None if test is None else Split(test[0], encode(path, test[1], names, len(test[0])))
     return Content(train, names, test=parts, notes=tuple(notes))
@@ -831,8 +830,7 @@ def with_channels(images: Pixels, channels: int) -> Pixels:
     if channels == 3:
         return np.repeat(images, 3, axis=-1)
     weighed = images.astype(np.uint32) @ np.array([[19595], [38470], [7471]], dtype=np.uint32)
-    grey: Pixels = np.asarray((weighed + 0x8000) >> 16, dtype=np.uint8)
-    return grey
+    return ((weighed + 0x8000) >> 16).astype(np.uint8)
 
 
 def common_size(sizes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
@@ -863,7 +861,8 @@ def fit_image(image: Pixels, height: int, width: int) -> Pixels:
 def border_colour(image: Pixels) -> Pixels:
     """The median of the outermost pixels of (h, w, c): uint8 (c,)."""
     edges = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-    return np.median(edges, axis=0).astype(np.uint8)
+    colour: Pixels = np.median(edges, axis=0).astype(np.uint8)
+    return colour
 
 
 def resized_note(count: int, height: int, width: int) -> str:
