@@ -106,3 +106,8 @@ def test_drawing_leaves_matplotlib_as_it_was():
     before = dict(matplotlib.rcParams)
     as_svg(CHARTS["accuracy"]())
     assert dict(matplotlib.rcParams) == before
+
+
+def test_class_names_are_no_formulas():
+    svg = as_svg(confusion_chart(np.eye(2, dtype=np.int64), ["$\\frac$", "<b>$5"]))
+    assert {"$\\frac$", "<b>$5"} <= {text.text for text in ET.fromstring(svg).iter("text")}

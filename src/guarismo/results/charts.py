@@ -126,12 +126,18 @@ def confusion_chart(confusion: NDArray[np.int64], class_names: Sequence[str], _:
         shades = LinearSegmentedColormap.from_list("shades", [f"{colour}00", colour])
         axes.imshow(depth, cmap=shades, vmin=0, vmax=max(1.0, float(depth.max())), interpolation="nearest")
     ticks = range(0, classes, -(-classes // 30))
-    axes.set_xticks(ticks, [class_names[k] for k in ticks], rotation=90)
-    axes.set_yticks(ticks, [class_names[k] for k in ticks])
+    names = [literal(class_names[k]) for k in ticks]
+    axes.set_xticks(ticks, names, rotation=90)
+    axes.set_yticks(ticks, names)
     axes.tick_params(labelsize=7)
     axes.set_xlabel(_("answer"), color=INK, size=TEXT)
     axes.set_ylabel(_("true class"), color=INK, size=TEXT)
     return figure
+
+
+def literal(name: str) -> str:
+    """The name as it stands: Matplotlib would read what is between two dollar signs as a formula."""
+    return name.replace("$", r"\$")
 
 
 def reliability_chart(reliability: Reliability, _: Callable[[str], str] = str) -> Figure:
@@ -159,7 +165,7 @@ def sample_grid(images: NDArray[np.uint8], row_names: Sequence[str]) -> Figure:
     figure, axes = new_figure(0.5 * columns + 1.2, 0.5 * rows)
     axes.imshow(picture.squeeze(-1) if channels == 1 else picture, cmap="gray", vmin=0, vmax=255)
     axes.set_xticks([])
-    axes.set_yticks((np.arange(rows) + 0.5) * height - 0.5, list(row_names))
+    axes.set_yticks((np.arange(rows) + 0.5) * height - 0.5, [literal(name) for name in row_names])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure

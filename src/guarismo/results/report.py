@@ -1,0 +1,393 @@
+"""Runs + Dataset → one self-contained HTML page. Every figure and sentence comes from the runs' own numbers."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from gettext import NullTranslations
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from numpy.typing import NDArray
+
+from guarismo.data.dataset import Dataset, pick_samples
+from guarismo.errors import RunError
+from guarismo.models.runs import Run, replace_file
+from guarismo.models.settings import Settings
+from guarismo.results.charts import as_svg, confusion_chart, learning_curves, reliability_chart
+from guarismo.results.comparison import Comparison, advice, compare, verdict
+from guarismo.results.evaluation import Evaluation, saved_evaluation, train_confusion, turning_epoch
+
+MOST_TABLE_CLASSES = 20
+"""A confusion matrix of more classes is drawn, not set as a table."""
+MOST_SIDE = 48
+"""Larger images are shrunk to this for the page: it stays below 3 MB even with colour noise in every image."""
+MOST_SAMPLES = 100
+MOST_ERRORS_SHOWN = 72
+NARROW = "\u202f"
+"""Narrow no-break space, between a number and its unit."""
+
+Words = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as a data URI, with the words that stand for it."""
+
+    uri: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A confusion matrix to show: a table with shades in [0, 1] (k, k), or a drawing where `svg` is given."""
+
+    title: str
+    rows: list[list[int]]
+    shades: list[list[float]]
+    svg: str
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One wrong answer to show."""
+
+    picture: Picture
+    label: str
+    answer: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Everything the page says about one run."""
+
+    run: Run
+    evaluation: Evaluation
+    train_accuracy: float
+    sentences: list[str]
+    curves: list[Picture]
+    reliability: Picture
+    matrices: list[Matrix]
+    mistakes: list[Mistake]
+    settings: list[tuple[str, Any, str, bool]]
+
+
+def write_report(runs: Sequence[Run], dataset: Dataset, out: Path) -> Path:
+    """Write the page of these evaluated runs to `out` and give its path back.
+
+    `dataset` is the one that they were evaluated on. Raises RunError when it is not, when a run has
+    no evaluation yet, or when `out` cannot be written.
+    """
+    page = render(runs, dataset)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(out, page.encode())
+    except OSError as error:
+        raise RunError(f"Cannot write {out}: {error.strerror}. Choose another place with --out.") from error
+    return out
+
+
+def render(runs: Sequence[Run], dataset: Dataset) -> str:
+    """The page as text."""
+    if not runs:
+        raise RunError("A report needs at least one run, received none.")
+    check_same_images(runs, dataset)
+    translations = NullTranslations()
+    _ = translations.gettext
+    comparison = compare(runs) if len(runs) > 1 else None
+    chapters = [chapter(run, dataset, len(runs), _) for run in in_order(runs, comparison)]
+    return (
+        environment(translations)
+        .get_template("report.html.j2")
+        .render(
+            language="en",
+            title=title(runs, dataset, _),
+            written=datetime.now(UTC),
+            summary=summary(chapters[0], comparison, _),
+            dataset=dataset,
+            samples=samples(dataset, _),
+            comparison=comparison,
+            chapters=chapters,
+        )
+    )
+
+
+def check_same_images(runs: Sequence[Run], dataset: Dataset) -> None:
+    """Raises RunError for a run whose saved evaluation is of other test images than those of `dataset`."""
+    for run in runs:
+        saved_evaluation(run)
+        if run.about["test_opened"]["fingerprint"] != dataset.test.fingerprint:
+            raise RunError(
+                f"Run {run.name} was evaluated on '{run.about['test_opened']['source']}', not on the test images of "
+                f"'{dataset.name}' given here. Name that source, or evaluate the run on this one first."
+            )
+
+
+def in_order(runs: Sequence[Run], comparison: Comparison | None) -> list[Run]:
+    """The runs as the comparison ranks them."""
+    if comparison is None:
+        return list(runs)
+    places = {row.name: place for place, row in enumerate(comparison.rows)}
+    return sorted(runs, key=lambda run: places.get(run.name, places.get(str(run.folder), 0)))
+
+
+def environment(translations: NullTranslations) -> Environment:
+    """Jinja with every value escaped, our number formats as filters, and its words going through gettext."""
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    made.install_gettext_translations(translations, newstyle=True)  # type: ignore[attr-defined]
+    made.filters.update(percent=percent, count=count, size=size, duration=duration)
+    return made
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """0.9906 → 99.06 %."""
+    return f"{100 * share:.{digits}f}{NARROW}%"
+
+
+def count(number: float) -> str:
+    """10000 → 10,000."""
+    return f"{number:,.0f}"
+
+
+def size(number: float) -> str:
+    """Bytes in the unit that reads best, 1 kB = 1,000 bytes."""
+    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= least:
+            return f"{number / least:.3g}{NARROW}{unit}"
+    return f"{number:.0f}{NARROW}B"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as one reads them aloud: 0.42 s, 12 s, 3 min 5 s, 2 h 10 min."""
+    if seconds < 60:
+        return f"{seconds:.2g}{NARROW}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}{NARROW}min {rest}{NARROW}s"
+    return f"{minutes // 60}{NARROW}h {minutes % 60}{NARROW}min"
+
+
+def title(runs: Sequence[Run], dataset: Dataset, _: Words) -> str:
+    if len(runs) == 1:
+        return _("{model} on {data}").format(model=runs[0].settings.model, data=dataset.name)
+    return _("{n} models on {data}").format(n=len(runs), data=dataset.name)
+
+
+def summary(best: Chapter, comparison: Comparison | None, _: Words) -> list[str]:
+    """What a hurried reader should take away."""
+    if comparison is None:
+        return [score_sentence(best.run, best.evaluation, _)]
+    return [score_sentence(best.run, best.evaluation, _), verdict(comparison, _), advice(comparison, _)]
+
+
+def score_sentence(run: Run, evaluation: Evaluation, _: Words) -> str:
+    low, high = evaluation.interval
+    return _(
+        "{name} answers {right} of {n} images that it never saw in training right: {accuracy}, "
+        "and with 95 % confidence between {low} and {high}."
+    ).format(
+        name=run.name,
+        right=count(evaluation.n - evaluation.errors),
+        n=count(evaluation.n),
+        accuracy=percent(evaluation.accuracy),
+        low=percent(low),
+        high=percent(high),
+    )
+
+
+def chapter(run: Run, dataset: Dataset, runs: int, _: Words) -> Chapter:
+    """Gather what the page says about one run."""
+    evaluation, training = saved_evaluation(run), train_confusion(run)
+    train_accuracy = float(training.trace() / max(1, training.sum()))
+    return Chapter(
+        run=run,
+        evaluation=evaluation,
+        train_accuracy=train_accuracy,
+        sentences=[
+            *opening_sentences(run, _),
+            *fitting_sentences(run, evaluation, train_accuracy, _),
+            *class_sentences(evaluation, _),
+        ],
+        curves=curves(run, _),
+        reliability=reliability(run, evaluation, _),
+        matrices=[
+            matrix(_("Test images"), evaluation.confusion, run, _),
+            matrix(_("Training images"), training, run, _),
+        ],
+        mistakes=mistakes(evaluation, dataset, max(6, min(24, MOST_ERRORS_SHOWN // runs)), _),
+        settings=settings_rows(run),
+    )
+
+
+def opening_sentences(run: Run, _: Words) -> list[str]:
+    """Whether the test images are what the reader will take them for."""
+    opened, said = run.about["test_opened"], []
+    if not opened.get("same_data", True):
+        said.append(
+            _("It was trained on {trained} and evaluated on {source}, other data than its own.").format(
+                trained=run.about["data"]["name"], source=opened["source"]
+            )
+        )
+    if opened.get("earlier"):
+        said.append(
+            _("Test images had been opened {times}× before, on other data.").format(times=len(opened["earlier"]))
+        )
+    return said
+
+
+def fitting_sentences(run: Run, evaluation: Evaluation, train_accuracy: float, _: Words) -> list[str]:
+    """Training against test, and where the validation loss turns."""
+    said = [
+        _("It answers {train} of the training images right and {test} of the test images.").format(
+            train=percent(train_accuracy), test=percent(evaluation.accuracy)
+        )
+    ]
+    turn, kept = turning_epoch(run.history), kept_epoch(run)
+    if turn is not None:
+        losses = {row["epoch"]: row["validation_loss"] for row in run.history}
+        last = max(losses)
+        said.append(
+            _(
+                "It over-fits from epoch {turn}: the validation loss rises from {low:.4f} there to {high:.4f} in epoch "
+                "{last:.0f}, while the training loss keeps falling."
+            ).format(turn=turn, low=losses[turn], high=losses[last], last=last)
+        )
+    if kept is not None:
+        said.append(_("The weights of epoch {kept} of {n} became the model.").format(kept=kept, n=len(run.history)))
+    return said
+
+
+def class_sentences(evaluation: Evaluation, _: Words) -> list[str]:
+    """The weakest class and the commonest confusion; nothing where nothing is wrong."""
+    if not evaluation.errors:
+        return []
+    names = evaluation.class_names
+    weakest = int(np.where(evaluation.support > 0, evaluation.recall, np.inf).argmin())
+    wrong = evaluation.confusion * ~np.eye(len(names), dtype=bool)
+    label, answer = divmod(int(wrong.argmax()), len(names))
+    return [
+        _("The class that it misses most is {name}: it finds {recall} of its images.").format(
+            name=names[weakest], recall=percent(float(evaluation.recall[weakest]))
+        ),
+        _("Its commonest error is to take {label} for {answer}: {times} of {n} times.").format(
+            label=names[label],
+            answer=names[answer],
+            times=count(wrong[label, answer]),
+            n=count(evaluation.support[label]),
+        ),
+    ]
+
+
+def kept_epoch(run: Run) -> int | None:
+    """The epoch whose weights became the model, where there are epochs."""
+    kept = run.about.get("metrics", {}).get("epoch")
+    return int(kept) if kept is not None and any(row["epoch"] == kept for row in run.history) else None
+
+
+def curves(run: Run, _: Words) -> list[Picture]:
+    """Loss and accuracy over the epochs, or nothing for a model that knows no epochs."""
+    if not run.history:
+        return []
+    kept, turn = kept_epoch(run), turning_epoch(run.history)
+    first, last = run.history[0], run.history[-1]
+    drawn = []
+    for measure in ("loss", "accuracy"):
+        words = _(
+            "{measure} over {n} epochs: training from {a:.4f} to {b:.4f}, validation from {c:.4f} to {d:.4f}."
+        ).format(
+            measure=_(measure).capitalize(),
+            n=len(run.history),
+            a=first[measure],
+            b=last[measure],
+            c=first[f"validation_{measure}"],
+            d=last[f"validation_{measure}"],
+        )
+        svg = as_svg(learning_curves(run.history, measure, kept, turn, _), str(run.folder))
+        drawn.append(Picture(svg, words))
+    return drawn
+
+
+def reliability(run: Run, evaluation: Evaluation, _: Words) -> Picture:
+    """The reliability chart, and in words how sure the answers are on average."""
+    bins = evaluation.reliability
+    said = float((bins.counts * bins.confidence).sum() / bins.counts.sum())
+    words = _("Its answers claim {said} on average and {right} of them are right.").format(
+        said=percent(said), right=percent(evaluation.accuracy)
+    )
+    return Picture(as_svg(reliability_chart(bins, _), str(run.folder)), words)
+
+
+def matrix(name: str, confusion: NDArray[np.int64], run: Run, _: Words) -> Matrix:
+    if len(confusion) <= MOST_TABLE_CLASSES:
+        return Matrix(name, confusion.tolist(), shades(confusion).round(3).tolist(), "")
+    drawing = as_svg(confusion_chart(confusion, run.class_names, _), f"{run.folder} {name}")
+    return Matrix(name, [], [], drawing)
+
+
+def shades(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How deep to colour each cell, in [0, 1]: a right answer by its share of the class, an error against the commonest
+    error (square root, so that single errors are seen)."""
+    right = np.eye(len(confusion), dtype=bool)
+    of_class = confusion / np.maximum(1, confusion.sum(axis=1, keepdims=True))
+    of_errors = np.sqrt(confusion / max(1, int(np.where(right, 0, confusion).max())))
+    return np.asarray(np.where(right, of_class, of_errors))
+
+
+def mistakes(evaluation: Evaluation, dataset: Dataset, most: int, _: Words) -> list[Mistake]:
+    """The most confident errors with their images."""
+    wrong, names = evaluation.mistakes, evaluation.class_names
+    shown = []
+    for index, label, answer, confidence in zip(
+        wrong.indices[:most], wrong.labels, wrong.answers, wrong.confidences, strict=False
+    ):
+        words = _("Test image {index}: {label}, taken for {answer}").format(
+            index=index, label=names[label], answer=names[answer]
+        )
+        picture = Picture(png(dataset.test.images[index]), words)
+        shown.append(Mistake(picture, names[label], names[answer], float(confidence)))
+    return shown
+
+
+def settings_rows(run: Run) -> list[tuple[str, Any, str, bool]]:
+    """Name, value, help, and whether it differs from the default."""
+    values, changed = asdict(run.settings), run.settings.changes()
+    return [(item.name, values[item.name], item.metadata["help"], item.name in changed) for item in fields(Settings)]
+
+
+def samples(dataset: Dataset, _: Words) -> list[tuple[str, list[str], list[int]]]:
+    """Of each class its name, some training images as data URIs, and how many images each split holds."""
+    classes = len(dataset.class_names)
+    each = max(1, min(10, MOST_SAMPLES // classes))
+    picked = pick_samples(dataset.train, classes, each)
+    # Beyond MOST_SAMPLES classes the page would grow past its size: those rows keep their numbers only.
+    picked[MOST_SAMPLES:] = -1
+    counts = [np.bincount(part.labels[part.labels >= 0], minlength=classes) for part in dataset.splits.values()]
+    return [
+        (name, [png(dataset.train.images[i]) for i in picked[k] if i >= 0], [int(column[k]) for column in counts])
+        for k, name in enumerate(dataset.class_names)
+    ]
+
+
+def png(image: NDArray[np.uint8]) -> str:
+    """An image uint8 (h, w, 1 or 3) as a data URI, shrunk to `MOST_SIDE`."""
+    from PIL import Image
+
+    picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+    if max(picture.size) > MOST_SIDE:
+        picture.thumbnail((MOST_SIDE, MOST_SIDE))
+    file = BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
