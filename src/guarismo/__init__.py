@@ -1,1 +1,67 @@
-"""Guarismo."""
+"""Guarismo: from a pile of small images, or a photo of your own handwriting, to an answer you can trust.
+
+The public names in the order of the flow. Each is loaded at its first use, so importing the package costs nothing.
+
+    dataset = load("digits")
+    run = train(dataset, Settings(model="cnn"))
+    run, evaluation = evaluate_run(run, dataset)
+    write_report([run], dataset, "report.html")
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from guarismo.data.dataset import Dataset as Dataset
+    from guarismo.data.dataset import Split as Split
+    from guarismo.data.exploration import explore as explore
+    from guarismo.data.sources import SOURCES as SOURCES
+    from guarismo.data.sources import LoadSettings as LoadSettings
+    from guarismo.data.sources import load as load
+    from guarismo.errors import GuarismoError as GuarismoError
+    from guarismo.models.runs import Run as Run
+    from guarismo.models.runs import open_run as open_run
+    from guarismo.models.settings import RECIPES as RECIPES
+    from guarismo.models.settings import Settings as Settings
+    from guarismo.models.training import MODELS as MODELS
+    from guarismo.models.training import resume as resume
+    from guarismo.models.training import train as train
+    from guarismo.results.comparison import compare as compare
+    from guarismo.results.evaluation import Evaluation as Evaluation
+    from guarismo.results.evaluation import evaluate as evaluate
+    from guarismo.results.evaluation import evaluate_run as evaluate_run
+    from guarismo.results.report import write_report as write_report
+
+HOMES = {
+    "Dataset": "data.dataset",
+    "Split": "data.dataset",
+    "LoadSettings": "data.sources",
+    "SOURCES": "data.sources",
+    "load": "data.sources",
+    "explore": "data.exploration",
+    "Settings": "models.settings",
+    "RECIPES": "models.settings",
+    "MODELS": "models.training",
+    "Run": "models.runs",
+    "open_run": "models.runs",
+    "train": "models.training",
+    "resume": "models.training",
+    "Evaluation": "results.evaluation",
+    "evaluate": "results.evaluation",
+    "evaluate_run": "results.evaluation",
+    "compare": "results.comparison",
+    "write_report": "results.report",
+    "GuarismoError": "errors",
+}
+
+__all__ = list(HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module 'guarismo' has no attribute '{name}'")
+    return getattr(import_module(f"guarismo.{HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(HOMES)

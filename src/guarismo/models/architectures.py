@@ -6,10 +6,9 @@ Every network begins with the same two layers (plain uint8 images, scaled to 0â€
 
 from __future__ import annotations
 
-import importlib
+import logging
 import os
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import lazy_loader
@@ -26,12 +25,13 @@ def require_keras() -> None:
 
     TensorFlow's C++ part writes to stderr before any setting of it holds, so the file descriptor is turned away.
     """
-    if not find_spec("keras"):
-        raise MissingExtraError("Training", "train")
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
-        importlib.import_module("keras")
+        keras.layers  # noqa: B018  the first use of an attribute is the import
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every third model in one process
+    except ModuleNotFoundError:
+        raise MissingExtraError("Training a network", "train") from None
     finally:
         os.dup2(kept, 2)
         os.close(kept)

@@ -233,9 +233,7 @@ def fitted(dataset: Dataset, settings: Settings, state: State, policy: str) -> F
         network = build(settings.model, dataset.shape, len(dataset.class_names))
     network.set_weights(state.best)
     epoch = best_epoch(state.history, settings)
-    weights = {
-        variable.path.replace("/", "."): array for variable, array in zip(network.weights, state.best, strict=True)
-    }
+    weights = dict(zip(weight_names(network), state.best, strict=True))
     return Fitted(
         files={
             "model.onnx": to_onnx(network, dataset.shape),
@@ -253,6 +251,15 @@ def fitted(dataset: Dataset, settings: Settings, state: State, policy: str) -> F
             "kept_epoch": epoch,
         },
     )
+
+
+def weight_names(network: Any) -> list[str]:
+    """A name for each weight that is the same in every process: "2.conv2d.kernel" (Keras' own count on and on)."""
+    return [
+        f"{place}.{type(layer).__name__.lower()}.{weight.name}"
+        for place, layer in enumerate(network.layers)
+        for weight in layer.weights
+    ]
 
 
 def to_onnx(network: Any, shape: tuple[int, int, int]) -> bytes:

@@ -28,7 +28,7 @@ class Settings:
     `dataclasses.replace(settings, seed=1)` makes a variant. Raises RunError for a value out of range.
     """
 
-    model: str = choice("cnn", "Architecture; `guarismo train --models` lists them.")
+    model: str = choice("cnn", "Name of a model; `guarismo models` lists them.")
     epochs: int = choice(10, "Most passes over the training images.", least=1, most=100_000)
     batch_size: int = choice(128, "Images per step.", least=1, most=1_000_000)
     learning_rate: float = choice(2e-3, "Peak step size of Adam.", least=1e-9, most=10)

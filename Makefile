@@ -1,0 +1,44 @@
+# `make` alone prints this list.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: help install demo test lint format bench clean
+
+help:  ## Print this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.train: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[train]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.train
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+install: $(VENV)/.dev  ## Make the environment with everything for development
+
+demo: $(VENV)/.train  ## The whole laboratory on the embedded digits: one command, two minutes
+	$(BIN)/guarismo lab digits
+
+lint: $(VENV)/.dev  ## Style, types, and the order of the stages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+test: lint  ## Lint, then all the tests
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.dev  ## Put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev  ## Every benchmark that needs a few minutes only
+	$(BIN)/python benchmarks/road.py
+	$(BIN)/python benchmarks/loading.py
+
+clean:  ## Remove the environment and what tools left behind
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -1,0 +1,6 @@
+"""python -m guarismo"""
+
+from guarismo.cli import main
+
+if __name__ == "__main__":
+    main()

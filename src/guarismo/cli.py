@@ -1,0 +1,464 @@
+"""The command line: one function per command, each one parse → one library call → print."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields, make_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from guarismo.data.sources import LoadSettings
+from guarismo.errors import GuarismoError, RunError, unknown
+from guarismo.models.settings import RECIPES, Settings
+from guarismo.models.training import MODELS
+from guarismo.terminal import (
+    comparison_json,
+    print_architecture,
+    print_comparison,
+    print_confusion,
+    print_dataset,
+    print_evaluation,
+    print_json,
+    print_run,
+    print_table,
+    say,
+    showing,
+    warn,
+)
+
+
+def error_line(error: CycloptsError) -> str:
+    return f"guarismo: {error}"
+
+
+app = App(
+    name="guarismo",
+    help="From a pile of small images to an answer you can trust, on the laptop you have.",
+    version_flags=["--version"],
+    error_formatter=error_line,
+    help_format="plaintext",
+)
+data = App(name="data", help="Which sources there are and which are here; get them, check them.")
+app.command(data)
+
+
+def options_from(settings: type) -> type:
+    """The fields of a settings dataclass as command-line options that are None where not given."""
+    members = []
+    for item in fields(settings):
+        shown = item.metadata["help"] + ("" if item.default is None else f" [default: {item.default}]")
+        kind = Literal[item.metadata["options"]] if item.metadata["options"] else type(item.default)
+        kind = int if item.default is None else kind
+        members.append((item.name, Annotated[kind | None, Parameter(help=shown)], None))
+    options = make_dataclass(f"{settings.__name__}Options", members, frozen=True)
+    options.__module__ = __name__  # cyclopts takes classes of Python's own module `types` for single values
+    return options
+
+
+def given(options: Any) -> dict[str, Any]:
+    """The options that the user wrote."""
+    return {name: value for name, value in asdict(options).items() if value is not None}
+
+
+TrainOptions: Any = options_from(Settings)
+LoadOptions: Any = options_from(LoadSettings)
+Training = Annotated[TrainOptions, Parameter(name="*", group="Training")]
+Loading = Annotated[LoadOptions, Parameter(name="*", group="Loading")]
+AS_SET, AS_LOADED = TrainOptions(), LoadOptions()
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, one object per line.")]
+
+
+def load_shown(source: str, options: Any, quiet: bool) -> Any:
+    """The Dataset of a SOURCE, with progress, and a word about what came."""
+    from guarismo.data.sources import load
+
+    with showing(f"Loading {source}") as progress:
+        dataset = load(source, replace(LoadSettings(), **given(options)), progress)
+    if not quiet:
+        print_dataset(dataset)
+    return dataset
+
+
+@app.command
+def lab(
+    source: str = "digits",
+    *,
+    out: Path | None = None,
+    seed: int = 0,
+    json: Json = False,
+    loading: Loading = AS_LOADED,
+) -> None:
+    """The whole laboratory in one go: train four models, evaluate, compare, report.
+
+    guarismo lab digits
+
+    Parameters
+    ----------
+    source
+        A name from `guarismo data list`, or a path.
+    out
+        Folder for the runs and the report; given again, it goes on where it stopped.
+    seed
+        Start of all randomness.
+    """
+    from guarismo.lab import run_lab
+    from guarismo.models.runs import new_folder
+    from guarismo.models.training import RUNS
+    from guarismo.results.comparison import compare
+    from guarismo.results.report import write_report
+
+    dataset = load_shown(source, loading, json)
+    folder = out or new_folder(RUNS, dataset.name, "lab")
+    runs = []
+    with showing("Training four models") as progress:
+        for run, evaluation in run_lab(dataset, folder, seed, progress):
+            runs.append(run)
+            if not json:
+                say(f"  {run.name}: {evaluation.accuracy:.2%} of {evaluation.n:,} test images right".replace("%", " %"))
+    comparison, report = compare(runs), write_report(runs, dataset, folder / "report.html")
+    if json:
+        print_json({**comparison_json(comparison), "report": str(report)})
+        return
+    say("")
+    print_comparison(comparison)
+    say(f"\nReport: {report}")
+
+
+@data.command(name="list")
+def data_list(*, json: Json = False) -> None:
+    """Which sources there are, and where each is.
+
+    guarismo data list
+    """
+    from guarismo.data.sources import available
+
+    rows = available()
+    if json:
+        for row in rows:
+            print_json(asdict(row))
+        return
+    print_table(
+        ("name", "what", "images", "here", "licence"),
+        [(row.name, row.title, f"{row.images:,}", row.where, row.licence) for row in rows],
+        right=(2,),
+    )
+    say("\nA path works as well: an IDX pair or folder, .npz, .csv, .parquet, or a folder of images.")
+
+
+@data.command(name="fetch")
+def data_fetch(name: str) -> None:
+    """Download a source into the cache, checked; goes on where a download broke off.
+
+    guarismo data fetch mnist
+    """
+    from guarismo.data.sources import fetch
+
+    with showing(f"Fetching {name}") as progress:
+        folder = fetch(name, progress)
+    say(f"{name} is in {folder}")
+
+
+@data.command(name="import")
+def data_import(name: str, folder: Path) -> None:
+    """Take a source's files from a folder where you placed them, checked, into the cache.
+
+    guarismo data import mnist ~/Downloads/mnist
+    """
+    from guarismo.data.sources import import_files
+
+    with showing(f"Importing {name}") as progress:
+        place = import_files(name, folder, progress)
+    say(f"{name} is in {place}")
+
+
+@data.command(name="verify")
+def data_verify(name: str, *, json: Json = False) -> None:
+    """Check every file of a source against its sha256.
+
+    guarismo data verify mnist
+    """
+    from guarismo.data.sources import verify
+
+    with showing(f"Verifying {name}") as progress:
+        rows = verify(name, progress)
+    if json:
+        for row in rows:
+            print_json(asdict(row))
+    else:
+        print_table(("file", "verdict", "where"), [(row.file, row.verdict, row.where) for row in rows])
+    if not all(row.right for row in rows):
+        raise GuarismoError(f"{name} is not complete. Get it with: guarismo data fetch {name}")
+
+
+@app.command
+def explore(source: str, *, json: Json = False, loading: Loading = AS_LOADED) -> None:
+    """What is in the data: counts, balance, pixels, duplicates.
+
+    guarismo explore digits
+
+    Parameters
+    ----------
+    source
+        A name from `guarismo data list`, or a path.
+    """
+    from guarismo.data.exploration import explore as look
+
+    dataset = load_shown(source, loading, json)
+    exploration = look(dataset)
+    if json:
+        print_json(exploration.as_json())
+        return
+    splits = list(dataset.splits)
+    rows = [
+        (name, *(f"{exploration.counts[split][index]:,}" for split in splits))
+        for index, name in enumerate(dataset.class_names)
+    ]
+    print_table(("class", *splits), rows, right=range(1, 4))
+    for sentence in exploration.sentences:
+        say(sentence)
+
+
+@app.command
+def models(name: str | None = None, *, shape: tuple[int, int, int] = (28, 28, 1), classes: int = 10) -> None:
+    """The models by name; with a name, its layers as a table.
+
+    guarismo models cnn
+
+    Parameters
+    ----------
+    name
+        A model.
+    shape
+        Height, width and channels of the images.
+    classes
+        How many classes it tells apart.
+    """
+    from guarismo.models.architectures import NETWORKS, build, describe_layers, require_keras
+    from guarismo.models.classical import CLASSICAL
+
+    if name in NETWORKS:
+        require_keras()
+        print_architecture(describe_layers(build(name, shape, classes)))
+        return
+    if name is not None and name not in CLASSICAL:
+        raise RunError(unknown("model", name, MODELS))
+    known = {**NETWORKS, **CLASSICAL} if name is None else {name: CLASSICAL[name]}
+    print_table(("model", "what it is"), [(key, (make.__doc__ or "").splitlines()[0]) for key, make in known.items()])
+
+
+@app.command
+def train(
+    source: str | None = None,
+    *,
+    recipe: str | None = None,
+    out: Path | None = None,
+    resume: Path | None = None,
+    json: Json = False,
+    training: Training = AS_SET,
+    loading: Loading = AS_LOADED,
+) -> None:
+    """Train one model; prints the folder of its run.
+
+    guarismo train digits --model cnn
+
+    Parameters
+    ----------
+    source
+        A name from `guarismo data list`, or a path.
+    recipe
+        Start from the settings of a published experiment; other options change them.
+    out
+        Folder for the run, instead of a new one under runs/.
+    resume
+        Go on with a run that was cut off.
+    """
+    from guarismo.models.training import train as fit
+
+    if resume is not None:
+        run = go_on(resume, json)
+    elif source is None:
+        raise RunError("Name a SOURCE to train on (`guarismo data list` shows them), or a run with --resume.")
+    else:
+        settings = chosen_settings(recipe, given(training))
+        dataset = load_shown(source, loading, json)
+        with showing(f"Training {settings.model}") as progress:
+            run = fit(dataset, settings, out, progress)
+    print_json(train_json(run)) if json else print_run(run)
+
+
+def go_on(folder: Path, quiet: bool) -> Any:
+    """The run in `folder`, trained to its end on the data that it began with."""
+    from guarismo.data.sources import reload
+    from guarismo.models.runs import open_run
+    from guarismo.models.training import resume
+
+    run = open_run(folder)
+    with showing("Loading") as progress:
+        dataset = reload(run.about["data"]["origin"], progress)
+    if not quiet:
+        say(f"{run.folder}: going on after epoch {len(run.history)} of {run.settings.epochs}")
+    with showing(f"Training {run.settings.model}") as progress:
+        return resume(run, dataset, progress)
+
+
+def chosen_settings(recipe: str | None, changes: dict[str, Any]) -> Settings:
+    """A recipe's settings, or the defaults, with the user's changes."""
+    if recipe is not None and recipe not in RECIPES:
+        raise RunError(unknown("recipe", recipe, RECIPES))
+    if "model" in changes and changes["model"] not in MODELS:
+        raise RunError(unknown("model", changes["model"], MODELS))
+    return replace(RECIPES[recipe] if recipe else Settings(), **changes)
+
+
+def train_json(run: Any) -> dict[str, Any]:
+    return {
+        "run": str(run.folder),
+        "model": run.settings.model,
+        "epochs": len(run.history),
+        "train_seconds": run.about["seconds"]["train"],
+        "validation_accuracy": run.about["metrics"]["validation_accuracy"],
+        "parameters": run.about["parameters"],
+    }
+
+
+@app.command
+def evaluate(run: Path, source: str | None = None, *, json: Json = False, loading: Loading = AS_LOADED) -> None:
+    """Open the test images, once, and say how well the run answers them.
+
+    guarismo evaluate runs/digits-cnn_1
+
+    Parameters
+    ----------
+    run
+        Folder of a run.
+    source
+        Other data than the run's own, to evaluate it on.
+    """
+    from guarismo.data.sources import load, reload
+    from guarismo.models.runs import open_run
+    from guarismo.results.evaluation import evaluate_run, train_confusion
+
+    opened = open_run(run)
+    with showing("Loading") as progress:
+        how = replace(LoadSettings(), **given(loading))
+        dataset = load(source, how, progress) if source else reload(opened.about["data"]["origin"], progress)
+    opened, evaluation = evaluate_run(opened, dataset)
+    if json:
+        names = ("split", "n", "loss", "accuracy", "interval", "ece")
+        values = evaluation.as_json()
+        print_json({"run": str(run), **{name: values[name] for name in names}})
+        return
+    print_evaluation(opened, evaluation)
+    print_confusion("training", train_confusion(opened), evaluation.class_names)
+    print_confusion("test", evaluation.confusion, evaluation.class_names)
+
+
+@app.command
+def predict(run: Path, source: str, *, out: Path | None = None, loading: Loading = AS_LOADED) -> None:
+    """Answer images without labels (or ignore theirs): a CSV of index, class and confidence.
+
+    guarismo predict runs/digits-cnn_1 test.csv --out answers.csv
+
+    Parameters
+    ----------
+    run
+        Folder of a run.
+    source
+        A name from `guarismo data list`, or a path; its test part is answered.
+    out
+        The CSV file; without it, the lines are printed.
+    """
+    from guarismo.models.runs import open_run, replace_file
+
+    opened = open_run(run)
+    dataset = load_shown(source, loading, quiet=True)
+    probabilities = opened.predict(dataset.test.images)
+    lines = [
+        f"{index},{csv_cell(opened.class_names[answer])},{row[answer]:.4f}"
+        for index, (row, answer) in enumerate(zip(probabilities, probabilities.argmax(axis=1), strict=True), start=1)
+    ]
+    text = "\n".join(["index,class,confidence", *lines, ""])
+    if out is None:
+        sys.stdout.write(text)
+        return
+    replace_file(out, text.encode())
+    say(f"{len(lines):,} answers in {out}")
+
+
+def csv_cell(text: str) -> str:
+    """A class name as one CSV cell (RFC 4180)."""
+    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n\r') else text
+
+
+@app.command
+def compare(*run: Path, json: Json = False) -> None:
+    """Which run is better, and is it more than luck.
+
+    guarismo compare runs/digits-cnn_1 runs/digits-mlp_1
+
+    Parameters
+    ----------
+    run
+        Folders of evaluated runs.
+    """
+    from guarismo.models.runs import open_run
+    from guarismo.results.comparison import compare as compare_runs
+
+    comparison = compare_runs([open_run(folder) for folder in run])
+    print_json(comparison_json(comparison)) if json else print_comparison(comparison)
+
+
+@app.command
+def report(*run: Path, out: Path = Path("report.html")) -> None:
+    """One self-contained HTML page about one run or several.
+
+    guarismo report runs/digits-cnn_1 --out report.html
+
+    Parameters
+    ----------
+    run
+        Folders of evaluated runs.
+    out
+        The page to write.
+    """
+    from guarismo.data.sources import reload
+    from guarismo.models.runs import open_run
+    from guarismo.results.report import write_report
+
+    if not run:
+        raise RunError("Name the folder of a run. `guarismo train` prints it.")
+    opened = [open_run(folder) for folder in run]
+    with showing("Loading") as progress:
+        dataset = reload(opened[0].about["data"]["origin"], progress)
+    say(f"Report: {write_report(opened, dataset, out)}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; what a user can mend becomes one line and exit status 1, --debug shows the traceback."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        app(words)
+    except GuarismoError as error:
+        leave(f"guarismo: {error}", 1, debug)
+    except KeyboardInterrupt as error:
+        leave(str(error) or "Stopped.", 130, debug)
+    except BrokenPipeError:  # the reader of our output went away, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:  # what we did not foresee: still no traceback for people who did not ask for one
+        leave(
+            f"guarismo: unexpected {type(error).__name__}: {error}\nAdd --debug to see where, and report it.", 70, debug
+        )
+
+
+def leave(message: str, status: int, debug: bool) -> None:
+    if debug:
+        raise  # what main is handling
+    warn(message)
+    sys.exit(status)

@@ -1,0 +1,47 @@
+"""The whole laboratory in one go: several models trained, evaluated and compared on one Dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from guarismo.data.dataset import Dataset
+from guarismo.errors import RunError
+from guarismo.models.runs import Run, open_run
+from guarismo.models.settings import Settings
+from guarismo.models.training import resume, train
+from guarismo.progress import Progress, silent
+from guarismo.results.evaluation import Evaluation, evaluate_run
+
+LAB: Mapping[str, Settings] = {
+    "linear": Settings(model="linear"),
+    "mlp": Settings(model="mlp"),
+    "cnn": Settings(model="cnn", epochs=20, rotation=10.0, shift=0.1, zoom=0.1),
+    "forest": Settings(model="forest"),
+}
+"""What the laboratory trains: from the simplest that can work to the one that should win."""
+
+
+def run_lab(
+    dataset: Dataset, folder: Path, seed: int = 0, progress: Progress = silent
+) -> Iterator[tuple[Run, Evaluation]]:
+    """Train and evaluate each model of LAB into ``folder/NAME``, handing over each as it is done.
+
+    Called again on the same folder it goes on where it stopped. The test split is opened once per model, at its end.
+
+    Raises RunError when the folder holds runs of other data or settings.
+    """
+    for name, settings in LAB.items():
+        run = trained(dataset, replace(settings, seed=seed), folder / name, progress)
+        yield evaluate_run(run, dataset)
+
+
+def trained(dataset: Dataset, settings: Settings, folder: Path, progress: Progress) -> Run:
+    """The finished run in `folder`: opened, continued or begun."""
+    if not (folder / "run.json").exists():
+        return train(dataset, settings, folder, progress)
+    run = open_run(folder)
+    if run.settings != settings or run.about["data"]["fingerprint"] != dataset.fingerprint:
+        raise RunError(f"{folder} holds a run of other data or settings. Choose another --out.")
+    return run if run.finished else resume(run, dataset, progress)

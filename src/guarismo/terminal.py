@@ -1,0 +1,175 @@
+"""What people see on the terminal: progress, tables, JSON lines. Values in, text out; nothing is computed here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from guarismo.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from guarismo.data.dataset import Dataset
+    from guarismo.models.runs import Run
+    from guarismo.results.comparison import Comparison
+    from guarismo.results.evaluation import Evaluation
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+FACTS = {
+    "epoch": "epoch {:.0f}",
+    "loss": "loss {:.4f}",
+    "accuracy": "accuracy {:.2%}",
+    "validation_accuracy": "validation {:.2%}",
+    "trees": "{:.0f} trees",
+    "file": "{}",
+}
+"""How each fact that a Progress may carry is written; others are left out."""
+
+
+@contextmanager
+def showing(title: str) -> Iterator[Progress]:
+    """A progress line on stderr while the block works; nothing where stderr is no terminal."""
+    if not err.is_terminal:
+        yield silent
+        return
+    from rich import progress as bars
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(bar_width=24),
+        bars.TaskProgressColumn(),
+        bars.TimeRemainingColumn(compact=True),
+        bars.TextColumn("[dim]{task.fields[facts]}"),
+    )
+    with bars.Progress(*columns, console=err, transient=True) as live:
+        task = live.add_task(title, total=None, facts="")
+
+        def show(done: int, total: int, **facts: object) -> None:
+            live.update(task, completed=done, total=total, facts=written(facts))
+
+        yield show
+
+
+def written(facts: Mapping[str, object]) -> str:
+    """Facts as one line: "epoch 3 · loss 0.0312 · accuracy 98.90 %"."""
+    return " · ".join(FACTS[name].format(value) for name, value in facts.items() if name in FACTS).replace("%", " %")
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """One object on one line."""
+    sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n")
+
+
+def say(text: str) -> None:
+    """A line for people on stdout; square brackets are plain text."""
+    out.print(text, markup=False)
+
+
+def warn(text: str) -> None:
+    err.print(text, markup=False)
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[int] = ()) -> None:
+    """A plain table; the columns numbered in `right` are set to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if index in right else "left", no_wrap=index in right)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    out.print(table)
+
+
+def percent(share: float) -> str:
+    return f"{share:.2%}".replace("%", " %")
+
+
+def interval(bounds: tuple[float, float]) -> str:
+    return f"{bounds[0] * 100:.2f} – {bounds[1] * 100:.2f} %"
+
+
+def print_dataset(dataset: Dataset) -> None:
+    """What was loaded, in two lines and its notes."""
+    counts = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
+    say(f"{dataset.name}: {counts} images of {'×'.join(map(str, dataset.shape))}, {len(dataset.class_names)} classes")
+    for note in dataset.notes:
+        say(f"  {note}")
+
+
+def print_architecture(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A network as a table: one row per layer."""
+    table = [(row["layer"], row["output"], f"{row['parameters']:,}") for row in rows]
+    table.append(("total", "", f"{sum(row['parameters'] for row in rows):,}"))
+    print_table(("layer", "output", "parameters"), table, right=(1, 2))
+
+
+def print_run(run: Run) -> None:
+    """What a training came to, and what to do next."""
+    metrics = run.about["metrics"]
+    kept = run.about["facts"].get("kept_epoch")
+    epochs = f"epoch {kept} of {len(run.history)} kept, " if kept else ""
+    say(
+        f"{run.settings.model}: {run.about['parameters']:,} parameters, {epochs}"
+        f"validation accuracy {percent(metrics['validation_accuracy'])}, {run.about['seconds']['train']:.1f} s"
+    )
+    say(f"Run: {run.folder}\nNext: guarismo evaluate {run.folder}")
+
+
+def print_evaluation(run: Run, evaluation: Evaluation) -> None:
+    """Headline figures, then one row per class."""
+    say(
+        f"{run.name} on {evaluation.n:,} test images: accuracy {percent(evaluation.accuracy)} "
+        f"(95 % interval {interval(evaluation.interval)}), loss {evaluation.loss:.4f}, "
+        f"calibration error {percent(evaluation.ece)}"
+    )
+    columns = (evaluation.precision, evaluation.recall, evaluation.f1)
+    rows = [
+        (name, *(percent(column[index]) for column in columns), f"{evaluation.support[index]:,}")
+        for index, name in enumerate(evaluation.class_names)
+    ]
+    print_table(("class", "precision", "recall", "F1", "images"), rows, right=(1, 2, 3, 4))
+
+
+def print_confusion(name: str, confusion: Any, class_names: Sequence[str]) -> None:
+    """A confusion matrix of at most 20 classes: rows true, columns answered; larger ones are in the report."""
+    if len(class_names) > 20:
+        say(f"Confusion on {name}: {len(class_names)} classes, see the report.")
+        return
+    say(f"\nConfusion on {name} images (row: true class, column: answer)")
+    rows = [
+        (label, *(f"{count:,}" if count else "·" for count in row))
+        for label, row in zip(class_names, confusion, strict=True)
+    ]
+    print_table(("", *class_names), rows, right=range(1, len(class_names) + 1))
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """A row per run, the best first, and whether it is better by more than luck."""
+    rows = [
+        (
+            row.name,
+            row.model,
+            percent(row.accuracy),
+            interval(row.interval),
+            f"{row.loss:.4f}",
+            "–" if row.train_seconds is None else f"{row.train_seconds:.1f} s",
+            f"{row.parameters:,}",
+            f"{row.bytes / 1e6:.1f} MB",
+        )
+        for row in comparison.rows
+    ]
+    headings = ("run", "model", "accuracy", "95 % interval", "loss", "training", "parameters", "file")
+    print_table(headings, rows, right=range(2, 8))
+    say(f"\n{comparison.sentence}\n{comparison.recommendation}")
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain values."""
+    return {**asdict(comparison), "sentence": comparison.sentence, "recommendation": comparison.recommendation}
