@@ -727,25 +727,26 @@ def decode_image(source: bytes | Path, name: str = "") -> Pixels:
 
     Raises DataError, naming the file, for anything that is no whole image of an allowed format and size.
     """
-    image = open_image(source, name)
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with open_image(source, name) as image, warnings.catch_warnings(action="ignore"):
             image.load()
             return plain_pixels(upright(image))
-    except DataError as error:
-        raise DataError(f"{called(source, name)}: {error}") from None
+    except DataError:
+        raise
     except Exception as error:  # Pillow's decoders let through whatever they stumble on
         raise unreadable(source, name, error) from None
 
 
 def image_size(source: bytes | Path, name: str = "") -> tuple[int, int]:
     """(h, w) of the upright image, from its header alone."""
-    image = open_image(source, name)
     try:
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        with open_image(source, name) as image:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except DataError:
+        raise
     except Exception as error:  # as above
         raise unreadable(source, name, error) from None
-    return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def open_image(source: bytes | Path, name: str = "") -> Image.Image:
@@ -789,11 +790,11 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def plain_pixels(image: Image.Image) -> Pixels:
-    """uint8 (h, w, 1 or 3) of any mode; 16 bits become 8 by their upper half."""
+    """uint8 (h, w, 1 or 3) of any mode; 16 bits become 8 by their upper half. Raises ValueError for what has no range."""
     if image.mode.startswith("I"):
         return deep_pixels(image)
     if image.mode == "F":
-        raise DataError("pixels are fractions, whose range is unknown. Save it with 8 or 16 bits per pixel.")
+        raise ValueError("its pixels are fractions, whose range is unknown; save it with 8 or 16 bits per pixel")
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         grey = image.mode in ("L", "LA", "La", "1")
         image = on_white(image)
@@ -807,7 +808,7 @@ def plain_pixels(image: Image.Image) -> Pixels:
 def deep_pixels(image: Image.Image) -> Pixels:
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 0xFFFF:
-        raise DataError("pixels go beyond 16 bits. Save it with 8 or 16 bits per pixel.")
+        raise ValueError("its pixels go beyond 16 bits; save it with 8 or 16 bits per pixel")
     return (values >> 8).astype(np.uint8)[..., None]
 
 

@@ -12,6 +12,8 @@ import json
 import math
 import os
 import shutil
+import signal
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -431,12 +433,26 @@ def outcomes_of(
     from joblib import Parallel, delayed  # type: ignore[import-untyped]
 
     parallel = Parallel(n_jobs=-1, return_as="generator_unordered", pre_dispatch="4*n_jobs")
-    outcomes = parallel(delayed(decode_chunk)(target, folder, start, paths, grey_only) for start, paths in tasks)
+    with deaf_to_interrupts():
+        outcomes = parallel(delayed(decode_chunk)(target, folder, start, paths, grey_only) for start, paths in tasks)
     try:
         yield outcomes
     finally:
         with warnings.catch_warnings(action="ignore"):  # that tasks were cancelled is what was asked for
             outcomes.close()
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes begun in this block leave Ctrl-C to this one, which then ends them without their tracebacks."""
+    if threading.current_thread() is not threading.main_thread():  # only there may signals be set
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def decode_chunk(target: Path, folder: Path, start: int, paths: list[str], grey_only: bool) -> tuple[Outcome, int]:
