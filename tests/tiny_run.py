@@ -17,27 +17,29 @@ SIDE = 8
 HISTORY = "epoch,loss,accuracy,validation_loss,validation_accuracy,learning_rate,seconds\n"
 
 
-def bars(n: int, seed: int = 0, classes: int = 3, side: int = SIDE) -> Split:
-    """Grey images with a bright row; the row is the class, and noise makes some of them hard."""
+def bars(n: int, seed: int = 0, classes: int = 3, side: int = SIDE, channels: int = 1) -> Split:
+    """Images with a bright row; the row is the class, and noise makes some of them hard."""
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % classes
-    images = rng.integers(0, 120, (n, side, side, 1))
+    images = rng.integers(0, 120, (n, side, side, channels))
     images[np.arange(n), 2 * labels + 1] += rng.integers(0, 136, (n, 1, 1))
     return Split(images.astype(np.uint8), labels.astype(np.int64))
 
 
-def bars_dataset(classes: int = 3, names: tuple[str, ...] = (), side: int = SIDE, **facts: Any) -> Dataset:
+def bars_dataset(
+    classes: int = 3, names: tuple[str, ...] = (), side: int = SIDE, channels: int = 1, **facts: Any
+) -> Dataset:
     """180 training, 60 validation and 90 test images."""
-    train, validation, test = (bars(n, n, classes, side) for n in (180, 60, 90))
+    train, validation, test = (bars(n, n, classes, side, channels) for n in (180, 60, 90))
     names = names or tuple(f"row {k}" for k in range(classes))
     return Dataset("bars", train, validation, test, names, **{"origin": {"source": "bars"}, **facts})
 
 
-def linear_model(classes: int, side: int, sharpness: float) -> bytes:
-    """uint8 (n, side, side, 1) → softmax over the mean brightness of each class's row."""
-    weights = np.zeros((side, side, classes), dtype=np.float32)
+def linear_model(classes: int, shape: tuple[int, int, int], sharpness: float) -> bytes:
+    """uint8 (n, *shape) → softmax over the mean brightness of each class's row."""
+    weights = np.zeros((*shape, classes), dtype=np.float32)
     for k in range(classes):
-        weights[2 * k + 1, :, k] = sharpness / side / 255
+        weights[2 * k + 1, :, :, k] = sharpness / shape[1] / shape[2] / 255
     nodes = [
         helper.make_node("Cast", ["images"], ["real"], to=TensorProto.FLOAT),
         helper.make_node("Flatten", ["real"], ["flat"]),
@@ -47,7 +49,7 @@ def linear_model(classes: int, side: int, sharpness: float) -> bytes:
     graph = helper.make_graph(
         nodes,
         "rows",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", side, side, 1])],
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", *shape])],
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", classes])],
         [numpy_helper.from_array(weights.reshape(-1, classes), "weights")],
     )
@@ -71,7 +73,7 @@ def make_run(
     """A finished Run as `train` leaves it; the greater `sharpness`, the surer its answers (negative: all wrong)."""
     folder.mkdir(parents=True)
     about = describe_run(dataset, model)
-    content = linear_model(len(dataset.class_names), dataset.shape[0], sharpness)
+    content = linear_model(len(dataset.class_names), dataset.shape, sharpness)
     files = {"model.onnx": content, "history.csv": (overfit_history() if history is None else history).encode()}
     run = commit(Run(folder, about), files)
     answers = run.predict(dataset.train.images).argmax(axis=1)

@@ -25,7 +25,7 @@ INK = "#0a0b0c"
 """Stands for the page's text colour: `as_svg` turns it into currentColor."""
 TRAIN, VALIDATION = "#0072b2", "#d55e00"
 """Of the palette for all eyes of Okabe & Ito (2008), the ones with contrast above 3 : 1 on white and on black."""
-TEXT = 9.0
+TEXT = 10.5
 
 PAGE_COLOURS = {
     INK: "currentColor",
@@ -41,7 +41,7 @@ MEASURES = {
 """Name → the column of training, the column of validation, the words on the axis."""
 
 
-def new_figure(width: float = 5.0, height: float = 3.2) -> tuple[Figure, Axes]:
+def new_figure(width: float = 4.6, height: float = 3.1) -> tuple[Figure, Axes]:
     """An empty figure (inches) with quiet axes, drawn in `INK`."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()

@@ -93,12 +93,12 @@ def write_report(runs: Sequence[Run], dataset: Dataset, out: Path) -> Path:
     return out
 
 
-def render(runs: Sequence[Run], dataset: Dataset) -> str:
-    """The page as text."""
+def render(runs: Sequence[Run], dataset: Dataset, translations: NullTranslations | None = None) -> str:
+    """The page as text, in the language of `translations` (English without)."""
     if not runs:
         raise RunError("A report needs at least one run, received none.")
     check_same_images(runs, dataset)
-    translations = NullTranslations()
+    translations = translations or NullTranslations()
     _ = translations.gettext
     comparison = compare(runs) if len(runs) > 1 else None
     chapters = [chapter(run, dataset, len(runs), _) for run in in_order(runs, comparison)]

@@ -1,0 +1,251 @@
+import re
+from collections import Counter
+from dataclasses import replace
+from gettext import NullTranslations
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from guarismo.data.dataset import Split
+from guarismo.errors import RunError
+from guarismo.results.comparison import compare
+from guarismo.results.evaluation import evaluate_run
+from guarismo.results.report import count, duration, percent, png, render, shades, size, write_report
+from tiny_run import HISTORY, bars, bars_dataset, make_run
+
+
+class Page(HTMLParser):
+    """The page as a list of (tag, attributes), and its visible text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.texts, self.hidden = [], [], 0
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.hidden += tag in ("style", "script")
+
+    def handle_endtag(self, tag):
+        self.hidden -= tag in ("style", "script")
+
+    def handle_data(self, data):
+        if not self.hidden:
+            self.texts.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"[ \n]+", " ", " ".join(self.texts))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def evaluated(folder, dataset, **options):
+    return evaluate_run(make_run(folder, dataset, **options), dataset)[0]
+
+
+@pytest.fixture
+def three_runs(tmp_path):
+    dataset = bars_dataset()
+    sharpness = {"good": 30.0, "vague": 1.0, "wrong": -30.0}
+    return [evaluated(tmp_path / name, dataset, sharpness=value) for name, value in sharpness.items()], dataset
+
+
+def test_the_page_stands_alone(three_runs, tmp_path):
+    out = write_report(*three_runs, tmp_path / "new" / "report.html")
+    page = out.read_text(encoding="utf-8")
+    parsed = Page(page)
+    assert not parsed.all("script") and not parsed.all("link")
+    assert not re.search(r"https?://|@import|url\((?!#)", page)
+    assert all(image["src"].startswith("data:image/png;base64,") for image in parsed.all("img"))
+    assert [path.name for path in out.parent.iterdir()] == ["report.html"]
+
+
+def test_the_page_can_be_heard_as_well_as_seen(three_runs):
+    parsed = Page(render(*three_runs))
+    assert parsed.all("html")[0]["lang"] == "en"
+    levels = [int(tag[1]) for tag, _ in parsed.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert all("scope" in header for header in parsed.all("th"))
+    assert all("alt" in image for image in parsed.all("img"))
+    ids = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
+    assert max(Counter(ids).values()) == 1
+    assert {link["href"][1:] for link in parsed.all("a")} <= set(ids)
+
+
+def test_tags_are_closed(three_runs):
+    page = render(*three_runs)
+    for tag in ("section", "table", "div", "figure", "dl", "ul", "svg", "p"):
+        assert len(re.findall(rf"<{tag}[ >]", page)) == page.count(f"</{tag}>"), tag
+
+
+def test_figures_of_the_run_stand_on_the_page(three_runs):
+    runs, dataset = three_runs
+    run, evaluation = evaluate_run(runs[1], dataset)
+    text = Page(render([run], dataset)).text
+    low, high = evaluation.interval
+    for figure in (evaluation.accuracy, low, high, evaluation.ece, *evaluation.precision, *evaluation.recall):
+        assert percent(figure) in text
+    assert f"answers {90 - evaluation.errors} of 90 images that it never saw" in text
+    assert "cnn on bars" in text
+    assert "The weights of epoch 3 of 8 became the model." in text
+    assert run.about["data"]["fingerprint"][:16] in text
+
+
+def test_several_runs_are_compared_and_the_best_comes_first(three_runs):
+    runs, dataset = three_runs
+    comparison, text = compare(runs), Page(render(runs[::-1], dataset)).text
+    assert comparison.sentence in text
+    assert comparison.recommendation in text
+    assert "3 models on bars" in text
+    order = [text.rindex(f"{name} It answers") for name in ("good", "vague", "wrong")]
+    assert order == sorted(order)
+
+
+def test_names_are_shown_and_never_run(tmp_path):
+    names = ("<script>alert(1)</script>", 'a" onload="x', "R&D $x$")
+    dataset = bars_dataset(names=names, notes=("<i>note</i>",))
+    runs = [evaluated(tmp_path / name, dataset, sharpness=5.0) for name in ("<b>run", "other")]
+    parsed = Page(render(runs, dataset))
+    assert not parsed.all("script") and not parsed.all("i") and not parsed.all("b")
+    assert not any("onload" in attributes for _, attributes in parsed.tags)
+    assert all(name in parsed.text for name in (*names, "<i>note</i>", "<b>run"))
+
+
+def test_a_planted_over_fit_is_called_so(tmp_path):
+    dataset = bars_dataset()
+    text = Page(render([evaluated(tmp_path / "run", dataset)], dataset)).text
+    assert "It over-fits from epoch 3: the validation loss rises from 0.5000 there to 1.0000 in epoch 8" in text
+
+
+def test_a_run_that_only_improves_is_not_called_over_fitted(tmp_path):
+    dataset = bars_dataset()
+    rows = [f"{e},{1 / e},0.9,{1.2 / e},0.9,0.001,1" for e in range(1, 7)]
+    run = evaluated(tmp_path / "run", dataset, history=HISTORY + "\n".join(rows) + "\n")
+    assert "over-fits" not in Page(render([run], dataset)).text
+
+
+def test_a_forest_has_no_curves_and_says_so(tmp_path):
+    dataset = bars_dataset()
+    parsed = Page(render([evaluated(tmp_path / "run", dataset, model="forest", history=HISTORY)], dataset))
+    assert "not trained in epochs" in parsed.text
+    assert len(parsed.all("svg")) == 1  # confidence only
+    assert "became the model" not in parsed.text
+
+
+def test_every_error_of_a_hopeless_model_is_a_picture_with_words(three_runs):
+    runs, dataset = three_runs
+    parsed = Page(render([runs[2]], dataset))
+    gallery = [image["alt"] for image in parsed.all("img") if image["alt"]]
+    assert len(gallery) == 24
+    worst = evaluate_run(runs[2], dataset)[1].mistakes
+    first = f"row {worst.labels[0]}, taken for row {worst.answers[0]}"
+    assert gallery[0] == f"Test image {worst.indices[0]}: {first}"
+
+
+def test_a_flawless_model_has_no_gallery(tmp_path):
+    clear = np.zeros((30, 8, 8, 1), dtype=np.uint8)
+    labels = np.arange(30) % 3
+    clear[np.arange(30), 2 * labels + 1] = 255
+    dataset = replace(bars_dataset(), test=Split(clear, labels))
+    text = Page(render([evaluated(tmp_path / "run", dataset)], dataset)).text
+    assert "every test image is answered right" in text
+    assert "misses most" not in text
+
+
+def test_many_classes_are_drawn_instead_of_tabled(tmp_path):
+    dataset = bars_dataset(classes=25, side=52)
+    parsed = Page(render([evaluated(tmp_path / "run", dataset)], dataset))
+    assert not [table for table in parsed.all("table") if "matrix" in table.get("class", "")]
+    assert len(parsed.all("svg")) == 5
+
+
+def test_the_worst_page_stays_below_three_megabytes(tmp_path):
+    dataset = bars_dataset(classes=25, side=64, channels=3)  # colour noise: nothing for PNG to save
+    runs = [evaluated(tmp_path / f"run {k}", dataset, sharpness=-30.0) for k in range(4)]
+    assert len(render(runs, dataset).encode()) < 3e6
+
+
+def test_other_data_and_earlier_openings_are_told(tmp_path):
+    dataset = bars_dataset()
+    other = replace(dataset, name="others", test=bars(30, seed=5), origin={"source": "others"})
+    run, _ = evaluate_run(evaluated(tmp_path / "run", dataset), other)
+    text = Page(render([run], other)).text
+    assert "It was trained on bars and evaluated on others, other data than its own." in text
+    assert "Test images had been opened 1× before" in text
+
+
+def test_what_cannot_be_reported_says_what_to_do(three_runs, tmp_path):
+    (run, *_), dataset = three_runs
+    with pytest.raises(RunError, match="at least one run"):
+        render([], dataset)
+    with pytest.raises(RunError, match="evaluated on 'bars', not on the test images of 'other'"):
+        render([run], replace(dataset, name="other", test=bars(9)))
+    with pytest.raises(RunError, match="guarismo evaluate"):
+        render([make_run(tmp_path / "fresh", dataset)], dataset)
+    with pytest.raises(RunError, match="Cannot write"):
+        write_report([run], dataset, tmp_path)
+
+
+def test_a_page_that_cannot_be_made_leaves_the_old_one(three_runs, tmp_path):
+    runs, dataset = three_runs
+    out = write_report(runs, dataset, tmp_path / "report.html")
+    before = out.read_bytes()
+    with pytest.raises(RunError):
+        write_report(runs, replace(dataset, test=bars(9)), out)
+    assert out.read_bytes() == before
+
+
+class Marked(NullTranslations):
+    """A language in which every sentence stands between « and »."""
+
+    def gettext(self, message):
+        return f"«{message}»"
+
+
+def without_translated(text):
+    while (shorter := re.sub(r"«[^«»]*»", "", text)) != text:
+        text = shorter
+    return text
+
+
+def test_every_sentence_passes_through_translation(three_runs):
+    parsed = Page(render(*three_runs, translations=Marked()))
+    rest = [without_translated(text) for text in parsed.texts]
+    assert "«Recall»" in parsed.texts
+    assert not [text for text in rest if re.search(r"[a-z]+ [a-z]+ [a-z]+", text)]
+
+
+def test_numbers_read_well():
+    assert percent(0.99064) == "99.06\u202f%"
+    assert count(10_000) == "10,000"
+    assert [size(n) for n in (12, 1_234, 5_600_000)] == ["12\u202fB", "1.23\u202fkB", "5.6\u202fMB"]
+    assert [duration(s) for s in (0.42, 12, 185, 7800)] == [
+        "0.42\u202fs",
+        "12\u202fs",
+        "3\u202fmin 5\u202fs",
+        "2\u202fh 10\u202fmin",
+    ]
+
+
+def test_shades_tell_share_of_class_and_share_of_errors():
+    found = shades(np.array([[75, 25], [0, 0]]))
+    np.testing.assert_allclose(found, [[0.75, 1], [0, 0]])
+    assert shades(np.diag([3, 4])).tolist() == [[1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("shape, side", [((8, 8, 1), 8), ((100, 50, 3), 48)])
+def test_large_images_are_shrunk_for_the_page(shape, side):
+    import base64
+    import io
+
+    from PIL import Image
+
+    uri = png(np.zeros(shape, dtype=np.uint8))
+    picture = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+    assert max(picture.size) == side
+    assert picture.mode == ("L" if shape[2] == 1 else "RGB")
