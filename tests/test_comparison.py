@@ -1,9 +1,12 @@
+import doctest
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from guarismo.errors import RunError
+from guarismo.results import comparison
 from guarismo.results.comparison import Comparison, Pair, Row, compare, mcnemar, paired_interval
 from guarismo.results.evaluation import evaluate_run
 from tiny_run import bars, bars_dataset, make_run
@@ -150,3 +153,16 @@ def test_size_decides_only_where_it_is_clear():
 
 def test_a_tie_in_words():
     assert comparison_of(5, 5).sentence == "cnn and mlp answer equally many of 1,000 images right."
+
+
+def test_the_json_holds_plain_numbers_and_both_sentences():
+    found = comparison_of(8, 5)
+    values = json.loads(json.dumps(found.as_json(), allow_nan=False))
+    assert values["recommended"] == "mlp"
+    assert values["sentence"] == found.sentence
+    assert [row["name"] for row in values["rows"]] == ["cnn", "mlp"]
+    assert values["pairs"][0]["only_best"] == 8
+
+
+def test_the_examples_in_the_docstrings_hold():
+    assert doctest.testmod(comparison).failed == 0 < doctest.testmod(comparison).attempted

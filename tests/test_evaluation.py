@@ -1,3 +1,4 @@
+import doctest
 import json
 from dataclasses import replace
 
@@ -6,6 +7,7 @@ import pytest
 
 from guarismo.errors import DataError, RunError
 from guarismo.models.runs import open_run
+from guarismo.results import evaluation
 from guarismo.results.evaluation import (
     Evaluation,
     confusion_matrix,
@@ -219,3 +221,14 @@ def test_train_confusion_counts_every_training_image(tmp_path):
     answers = run.predict(dataset.train.images).argmax(axis=1)
     assert (train_confusion(run) == confusion_matrix(dataset.train.labels, answers, 3)).all()
     assert train_confusion(run).sum() == 180
+
+
+def test_an_unfinished_run_is_not_evaluated(tmp_path):
+    dataset = bars_dataset()
+    run = make_run(tmp_path / "run", dataset)
+    with pytest.raises(RunError, match="not finished"):
+        evaluate_run(replace(run, about={**run.about, "state": "training"}), dataset)
+
+
+def test_the_examples_in_the_docstrings_hold():
+    assert doctest.testmod(evaluation).failed == 0 < doctest.testmod(evaluation).attempted

@@ -47,11 +47,12 @@ def evaluated(folder, dataset, **options):
     return evaluate_run(make_run(folder, dataset, **options), dataset)[0]
 
 
-@pytest.fixture
-def three_runs(tmp_path):
+@pytest.fixture(scope="module")
+def three_runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
     dataset = bars_dataset()
     sharpness = {"good": 30.0, "vague": 1.0, "wrong": -30.0}
-    return [evaluated(tmp_path / name, dataset, sharpness=value) for name, value in sharpness.items()], dataset
+    return [evaluated(folder / name, dataset, sharpness=value) for name, value in sharpness.items()], dataset
 
 
 def test_the_page_stands_alone(three_runs, tmp_path):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,8 @@ class Row:
 class Pair:
     """Two runs on the same n images: how often only one of them is right, and what follows.
 
-    difference: accuracy of `best` minus accuracy of `other`, with its 95 % interval; p: of `mcnemar`.
+    difference: accuracy of `best` minus accuracy of `other`, with its 95 % interval; p: of `mcnemar`, for this pair
+    by itself, not corrected for the number of pairs.
     """
 
     best: str
@@ -81,6 +83,11 @@ class Comparison:
     @property
     def recommendation(self) -> str:
         return advice(self)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for json.dumps, the two sentences with them."""
+        words = {"sentence": self.sentence, "recommended": self.recommended.name, "recommendation": self.recommendation}
+        return {**asdict(self), **words}
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
