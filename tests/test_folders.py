@@ -187,7 +187,7 @@ def packs(cache: Path) -> list[Path]:
 def decodes(folder: Path) -> bool:
     """Whether reading the folder tells of progress: only decoding does."""
     told = []
-    read_folder(folder, progress=lambda done, total, **_: told.append(done))
+    read_folder(folder, progress=lambda *counts, **_: told.append(counts))
     return bool(told)
 
 

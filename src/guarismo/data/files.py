@@ -790,7 +790,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def plain_pixels(image: Image.Image) -> Pixels:
-    """uint8 (h, w, 1 or 3) of any mode; 16 bits become 8 by their upper half. Raises ValueError for what has no range."""
+    """uint8 (h, w, 1 or 3) of any mode; 16 bits become 8 by their upper half. Raises ValueError for fractions."""
     if image.mode.startswith("I"):
         return deep_pixels(image)
     if image.mode == "F":
