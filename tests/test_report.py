@@ -95,6 +95,8 @@ def test_figures_of_the_run_stand_on_the_page(three_runs):
     assert "cnn on bars" in text
     assert "The weights of epoch 3 of 8 became the model." in text
     assert run.about["data"]["fingerprint"][:16] in text
+    assert "time to train 12\u202fs" in text
+    assert "onnx difference 1.2e-07" in text
 
 
 def test_several_runs_are_compared_and_the_best_comes_first(three_runs):

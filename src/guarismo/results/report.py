@@ -76,6 +76,7 @@ class Chapter:
     matrices: list[Matrix]
     mistakes: list[Mistake]
     settings: list[tuple[str, Any, str, bool]]
+    origin: list[tuple[str, str]]
 
 
 def write_report(runs: Sequence[Run], dataset: Dataset, out: Path) -> Path:
@@ -229,6 +230,7 @@ def chapter(run: Run, dataset: Dataset, runs: int, _: Words) -> Chapter:
         ],
         mistakes=mistakes(evaluation, dataset, max(6, min(24, MOST_ERRORS_SHOWN // runs)), _),
         settings=settings_rows(run),
+        origin=origin_rows(run, _),
     )
 
 
@@ -293,7 +295,7 @@ def class_sentences(evaluation: Evaluation, _: Words) -> list[str]:
 
 def kept_epoch(run: Run) -> int | None:
     """The epoch whose weights became the model, where there are epochs."""
-    kept = run.about.get("metrics", {}).get("epoch")
+    kept = run.about.get("facts", {}).get("kept_epoch", run.about.get("metrics", {}).get("epoch"))
     return int(kept) if kept is not None and any(row["epoch"] == kept for row in run.history) else None
 
 
@@ -365,6 +367,18 @@ def settings_rows(run: Run) -> list[tuple[str, Any, str, bool]]:
     """Name, value, help, and whether it differs from the default."""
     values, changed = asdict(run.settings), run.settings.changes()
     return [(item.name, values[item.name], item.metadata["help"], item.name in changed) for item in fields(Settings)]
+
+
+def origin_rows(run: Run, _: Words) -> list[tuple[str, str]]:
+    """How long each step took, with what and on what, as run.json has it."""
+    about = run.about
+    times = [
+        (_("time to {step}").format(step=step), duration(value)) for step, value in about.get("seconds", {}).items()
+    ]
+    rest = [*about.get("facts", {}).items(), *about.get("versions", {}).items(), *about.get("machine", {}).items()]
+    return times + [
+        (name.replace("_", " "), f"{value:.2g}" if isinstance(value, float) else str(value)) for name, value in rest
+    ]
 
 
 def samples(dataset: Dataset, _: Words) -> list[tuple[str, list[str], list[int]]]:
