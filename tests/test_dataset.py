@@ -1,0 +1,139 @@
+"""Split and Dataset: what goes in is checked, and dividing is stratified, grouped and repeatable."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guarismo.data.dataset import (
+    UNKNOWN,
+    Split,
+    empty_like,
+    pick_samples,
+    renamed,
+    split_dataset,
+    tile,
+)
+from guarismo.errors import DataError
+
+
+def numbered(labels, groups=None) -> Split:
+    """Images of one pixel whose three channels hold their number, so that each can be told from the others."""
+    numbers = np.arange(len(labels))
+    pixels = np.stack([numbers >> 16, numbers >> 8 & 255, numbers & 255], axis=-1).astype(np.uint8)
+    groups = None if groups is None else np.asarray(groups, dtype=np.int64)
+    return Split(pixels[:, None, None], np.asarray(labels, dtype=np.int64), groups)
+
+
+def numbers_of(split: Split) -> list[int]:
+    return (split.images.reshape(-1, 3).astype(np.int64) @ [65536, 256, 1]).tolist()
+
+
+@pytest.mark.parametrize("images", [np.zeros((2, 4, 4), np.uint8), np.zeros((2, 4, 4, 1))], ids=["no channel", "float"])
+def test_images_must_be_bytes_with_a_channel_axis(images):
+    with pytest.raises(DataError, match="Expected images as uint8"):
+        Split(images, np.zeros(2, np.int64))
+
+
+def test_each_image_needs_one_label_and_one_group():
+    images = np.zeros((2, 4, 4, 1), np.uint8)
+    with pytest.raises(DataError, match="labels of shape"):
+        Split(images, np.zeros(3, np.int64))
+    with pytest.raises(DataError, match="groups of shape"):
+        Split(images, np.zeros(2, np.int64), np.zeros(1, np.int64))
+
+
+def test_the_fingerprint_is_of_the_content():
+    split = numbered([0, 1, 1])
+    assert split.fingerprint == numbered([0, 1, 1]).fingerprint
+    assert split.fingerprint != numbered([0, 1, 0]).fingerprint
+    assert split.fingerprint == split.take(np.arange(3)).fingerprint
+    assert split.fingerprint != split.take(np.array([1, 0, 2])).fingerprint
+
+
+def test_the_fingerprint_of_a_dataset_knows_its_class_names():
+    dataset = split_dataset("a", numbered([0, 1] * 20), ("cat", "dog"))
+    assert dataset.fingerprint != renamed(dataset, ("gato", "perro")).fingerprint
+
+
+def test_a_split_without_a_label_is_not_labelled():
+    assert numbered([0, 1]).labelled
+    assert not numbered([0, UNKNOWN]).labelled
+    assert not empty_like(numbered([0])).labelled
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    counts=st.lists(st.integers(12, 60), min_size=1, max_size=5),
+    validation=st.floats(0.05, 0.4),
+    test=st.floats(0.05, 0.4),
+    seed=st.integers(0, 99),
+)
+def test_every_image_is_in_exactly_one_part_and_every_class_keeps_its_share(counts, validation, test, seed):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    names = tuple(map(str, range(len(counts))))
+    dataset = split_dataset("a", numbered(labels), names, validation_fraction=validation, test_fraction=test, seed=seed)
+    together = [number for split in dataset.splits.values() for number in numbers_of(split)]
+    assert sorted(together) == list(range(len(labels)))
+    for part, share in ((dataset.validation, validation), (dataset.test, test)):
+        found = np.bincount(part.labels, minlength=len(counts))
+        assert (np.abs(found - share * np.array(counts)) <= 1).all()
+
+
+def test_the_same_seed_gives_the_same_division_and_another_seed_another():
+    first, again, other = (split_dataset("a", numbered([0, 1] * 50), ("a", "b"), seed=seed) for seed in (0, 0, 1))
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+
+
+def test_a_given_test_part_is_kept_as_it_is():
+    own = numbered([1, 0, 1])
+    dataset = split_dataset("a", numbered([0, 1] * 20), ("a", "b"), test=own)
+    assert dataset.test is own
+    assert len(dataset.train) + len(dataset.validation) == 40
+
+
+@settings(max_examples=20, deadline=None)
+@given(size=st.integers(2, 6), seed=st.integers(0, 99))
+def test_no_group_is_in_two_parts(size, seed):
+    groups = np.arange(40 * size) // size
+    dataset = split_dataset("a", numbered(np.arange(40 * size) % 2, groups), ("a", "b"), seed=seed)
+    seen = [set(split.groups.tolist()) for split in dataset.splits.values()]
+    assert sum(map(len, seen)) == len(set.union(*seen)) == 40
+    assert all(len(split) for split in dataset.splits.values())
+
+
+def test_too_few_groups_are_told():
+    with pytest.raises(DataError, match="1 groups cannot give"):
+        split_dataset("a", numbered([0, 1] * 10, [5] * 20), ("a", "b"))
+
+
+def test_fewer_images_than_parts_are_told_with_the_class():
+    with pytest.raises(DataError, match="Class 'rare' has too few images"):
+        split_dataset("a", numbered([0] * 30 + [1] * 2), ("common", "rare"))
+
+
+def test_fraction_zero_gives_an_empty_part():
+    dataset = split_dataset("a", numbered([0, 1] * 10), ("a", "b"), validation_fraction=0, test_fraction=0)
+    assert [len(split) for split in dataset.splits.values()] == [20, 0, 0]
+    assert dataset.validation.images.shape == (0, 1, 1, 3)
+
+
+def test_pick_samples_marks_classes_that_have_fewer():
+    picked = pick_samples(numbered([0, 0, 0, 1]), 3, 2)
+    assert picked.shape == (3, 2)
+    assert (picked[0] >= 0).all()
+    assert picked[1].tolist() == [3, -1]
+    assert picked[2].tolist() == [-1, -1]
+
+
+def test_tile_lays_images_in_rows():
+    picture = tile(np.full((3, 4, 5, 1), 9, np.uint8), columns=2, gap=1)
+    assert picture.shape == (10, 12, 1)
+    assert (picture[:4, :5] == 9).all()
+    assert (picture[5:, 6:] == 128).all()
+
+
+def test_a_dataset_says_what_it_is():
+    assert repr(split_dataset("a", numbered([0, 1] * 20), ("cat", "dog"))) == (
+        "Dataset('a': 28 train + 4 validation + 8 test; 1×1×3; 2 classes: cat, dog)"
+    )
