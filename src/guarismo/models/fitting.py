@@ -126,12 +126,17 @@ def one_epoch(trainer: Any, dataset: Dataset, settings: Settings, history: list[
         "learning_rate": float(trainer.optimizer.learning_rate),
         "seconds": round(time.perf_counter() - began, 3),
     }
+    check_finite(row, settings)
+    return row
+
+
+def check_finite(row: Row, settings: Settings) -> None:
+    """Raises RunError when a figure of an epoch is no number: everything after would be lost time."""
     if not all(map(math.isfinite, row.values())):
         raise RunError(
-            f"The loss is no longer a number in epoch {epoch}: the step size {settings.learning_rate:g} is too large. "
-            "Train again with a smaller --learning-rate."
+            f"The loss is no longer a number in epoch {row['epoch']:.0f}: the step size {settings.learning_rate:g} "
+            "is too large. Train again with a smaller --learning-rate."
         )
-    return row
 
 
 def tell(epoch: int, steps: int, settings: Settings, history: list[Row], progress: Progress) -> Any:

@@ -66,7 +66,7 @@ class Settings:
             if name not in known:
                 raise RunError(unknown("setting", name, known))
             wanted = type(known[name].default)
-            if not isinstance(value, wanted) and not (wanted is float and isinstance(value, int)):
+            if type(value) is not wanted and (wanted, type(value)) != (float, int):
                 raise RunError(f"Setting '{name}' must be {wanted.__name__}, received {value!r}.")
         return cls(**values)
 

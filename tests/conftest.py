@@ -1,0 +1,45 @@
+"""What several test files share: where real data may be, a tiny Dataset, one trained Run of each kind."""
+
+import os
+from pathlib import Path
+
+import pytest
+from tiny_run import bars_dataset
+
+from guarismo.data.dataset import Dataset
+from guarismo.models.runs import Run
+from guarismo.models.settings import Settings
+
+SHARED = Path(os.environ.get("GUARISMO_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with MNIST and Fashion-MNIST; tests that need it are skipped where it is absent."""
+    if not (SHARED / "mnist").is_dir():
+        pytest.skip(f"needs MNIST and Fashion-MNIST under {SHARED} (or set GUARISMO_TEST_DATA)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def bars() -> Dataset:
+    """Images of 8×8 whose class is the row that is brightest."""
+    return bars_dataset()
+
+
+@pytest.fixture(scope="session")
+def network_run(bars: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A small network trained in earnest. Do not change its folder: copy it."""
+    pytest.importorskip("keras", reason="training is the [train] extra")
+    from guarismo.models.training import train
+
+    return train(bars, Settings(model="mlp", epochs=6, batch_size=32), tmp_path_factory.mktemp("runs") / "network")
+
+
+@pytest.fixture(scope="session")
+def forest_run(bars: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A forest trained in earnest. Do not change its folder: copy it."""
+    pytest.importorskip("skl2onnx", reason="training is the [train] extra")
+    from guarismo.models.training import train
+
+    return train(bars, Settings(model="forest"), tmp_path_factory.mktemp("runs") / "forest")
