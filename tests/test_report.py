@@ -138,6 +138,7 @@ def test_a_forest_has_no_curves_and_says_so(tmp_path):
     assert "not trained in epochs" in parsed.text
     assert len(parsed.all("svg")) == 1  # confidence only
     assert "became the model" not in parsed.text
+    assert "learning rate" not in parsed.text
 
 
 def test_every_error_of_a_hopeless_model_is_a_picture_with_words(three_runs):

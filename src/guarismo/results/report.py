@@ -364,9 +364,11 @@ def mistakes(evaluation: Evaluation, dataset: Dataset, most: int, _: Words) -> l
 
 
 def settings_rows(run: Run) -> list[tuple[str, Any, str, bool]]:
-    """Name, value, help, and whether it differs from the default."""
+    """Name, value, help, and whether it differs from the default; without epochs only those that had a say."""
     values, changed = asdict(run.settings), run.settings.changes()
-    return [(item.name, values[item.name], item.metadata["help"], item.name in changed) for item in fields(Settings)]
+    shown = set(values) if run.history else {"model", "seed", *changed}
+    rows = [item for item in fields(Settings) if item.name in shown]
+    return [(item.name, values[item.name], item.metadata["help"], item.name in changed) for item in rows]
 
 
 def origin_rows(run: Run, _: Words) -> list[tuple[str, str]]:
