@@ -137,6 +137,18 @@ def test_grey_in_any_mode_is_grey(tmp_path, mode):
     assert (images == 255).all()
 
 
+def test_a_folder_of_mixed_modes_and_sizes_becomes_one_array(tmp_path):
+    for mode in ("L", "P", "RGB", "RGBA", "LA"):
+        draw(tmp_path / "in" / f"{mode}.png", 80, mode=mode)
+    Image.fromarray(np.full((4, 6), 80 * 257, dtype=np.uint16)).save(tmp_path / "in" / "deep.png")
+    draw(tmp_path / "in" / "photo.jpg", 80, size=(60, 40))
+    draw(tmp_path / "in" / "tall.bmp", 80, size=(4, 40))
+    content = read_folder(tmp_path / "in")
+    assert content.train.images.shape == (8, 4, 6, 1)
+    assert (content.train.images == 80).all()
+    assert content.notes == ("2 images of another size were scaled to fit 4×6.",)
+
+
 def test_one_coloured_image_anywhere_makes_the_set_coloured(tmp_path):
     """The coloured one is none of the few that are looked at beforehand: packing starts again in colour."""
     for number in range(150):
