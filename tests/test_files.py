@@ -117,6 +117,12 @@ def test_images_without_labels_beside_them_say_what_was_expected(tmp_path):
         files.read_idx_pair(path)
 
 
+def test_the_labels_file_alone_is_not_what_is_asked_for(tmp_path):
+    labels = write_pair(tmp_path).with_name("train-labels-idx1-ubyte.gz")
+    with pytest.raises(DataError, match="Name the images file"):
+        files.read_idx_pair(labels)
+
+
 def test_unequal_counts_are_refused(tmp_path):
     with pytest.raises(DataError, match="5 images but 4 labels"):
         files.read_idx_pair(write_pair(tmp_path, labels=LABELS[:4]))

@@ -348,10 +348,12 @@ def labels_beside(images: Path) -> Path:
     """The labels file that belongs to an images file. Raises DataError when it is not there."""
     stem = re.sub(r"idx\d", "idx1", images.name.removesuffix(".gz").replace("images", "labels"))
     found = find_idx(images.parent, stem.replace(".idx", "-idx"))
-    if "images" not in images.name or found is None:
+    if "images" not in images.name:
+        raise DataError(f"{images} is not named as images are (train-images-idx3-ubyte). Name the images file instead.")
+    if found is None:
         raise DataError(
             f"{images} has no labels beside it: expected {images.parent / stem}. "
-            "Name the images file, and put its labels file into the same folder."
+            "Put its labels file into the same folder."
         )
     return found
 
@@ -359,7 +361,8 @@ def labels_beside(images: Path) -> Path:
 def read_idx_pair(path: str | Path) -> Content:
     """Images and labels, from the path of the images file."""
     path = Path(path)
-    return content_of(path, as_images(path, read_idx(path)), idx_labels(labels_beside(path)))
+    labels = labels_beside(path)
+    return content_of(path, as_images(path, read_idx(path)), idx_labels(labels))
 
 
 def idx_labels(path: Path) -> NDArray[np.int64]:
@@ -740,7 +743,7 @@ def decode_image(source: bytes | Path, name: str = "") -> Pixels:
 def image_size(source: bytes | Path, name: str = "") -> tuple[int, int]:
     """(h, w) of the upright image, from its header alone."""
     try:
-        with open_image(source, name) as image:
+        with open_image(source, name) as image, warnings.catch_warnings(action="ignore"):
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             return (image.width, image.height) if turned else (image.height, image.width)
     except DataError:
