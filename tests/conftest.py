@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
-from tiny_run import bars_dataset
 
 from guarismo.data.dataset import Dataset
 from guarismo.models.runs import Run
 from guarismo.models.settings import Settings
+from tiny_run import bars_dataset
 
 SHARED = Path(os.environ.get("GUARISMO_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

@@ -28,7 +28,7 @@ def test_a_forest_grown_in_steps_is_the_forest_grown_at_once(bars):
 
 def test_a_forest_tells_how_far_it_is(bars):
     told = []
-    forest(bars, Settings(model="forest"), lambda done, total, **facts: told.append((done, total)))
+    forest(bars, Settings(model="forest"), lambda done, total, **_: told.append((done, total)))
     assert told[0] == (10, 100) and told[-1] == (100, 100)
 
 

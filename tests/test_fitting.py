@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tiny_run import bars_dataset
 
 from guarismo.errors import RunError
 from guarismo.models.settings import Settings
+from tiny_run import bars_dataset
 
 pytest.importorskip("keras", reason="training is the [train] extra")
 

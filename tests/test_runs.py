@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_run import bars_dataset, make_run
 
 from guarismo.errors import RunError
 from guarismo.models import runs
 from guarismo.models.runs import claimed, commit, new_folder, open_run, open_session
+from tiny_run import bars_dataset, make_run
 
 
 @pytest.fixture
@@ -46,7 +46,9 @@ def test_predict_answers_the_same_whatever_the_size_of_the_batch(run, monkeypatc
     np.testing.assert_allclose(run.predict(images), whole, atol=1e-6)
 
 
-@pytest.mark.parametrize("images", [np.zeros((1, 9, 8, 1), np.uint8), np.zeros((1, 8, 8, 1)), np.zeros((8, 8), np.uint8)])
+@pytest.mark.parametrize(
+    "images", [np.zeros((1, 9, 8, 1), np.uint8), np.zeros((1, 8, 8, 1)), np.zeros((8, 8), np.uint8)]
+)
 def test_predict_refuses_images_of_another_size_or_type(run, images):
     with pytest.raises(RunError, match=r"answers uint8 images \(n, 8, 8, 1\), received"):
         run.predict(images)
@@ -98,7 +100,9 @@ def test_a_damaged_run_json_is_refused(run, parts):
         open_run(run.folder)
 
 
-@given(content=st.binary(max_size=200) | st.from_regex(r'\{"format": 1[,a-z":{}\[\]0-9 ]*', fullmatch=True).map(str.encode))
+@given(
+    content=st.binary(max_size=200) | st.from_regex(r'\{"format": 1[,a-z":{}\[\]0-9 ]*', fullmatch=True).map(str.encode)
+)
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_as_run_json_are_a_run_or_an_error_in_words(tmp_path, content):
     (tmp_path / "run.json").write_bytes(content)

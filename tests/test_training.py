@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_run import bars_dataset
 
 from guarismo.data.dataset import Dataset, Split, empty_like
 from guarismo.errors import DataError, RunError
 from guarismo.models.runs import Fitted, Run, open_run
 from guarismo.models.settings import Settings
+from tiny_run import bars_dataset
 
 pytest.importorskip("keras", reason="training is the [train] extra")
 
@@ -202,7 +202,7 @@ def test_a_full_disk_is_said_and_the_training_can_go_on_afterwards(bars, unbroke
 
 def test_a_place_where_no_folder_can_be_made_is_named(bars, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(RunError, match="Cannot make .*Choose another place with --out"):
+    with pytest.raises(RunError, match=r"Cannot make .*Choose another place with --out"):
         train(bars, SHORT, tmp_path / "file" / "run")
 
 

@@ -16,12 +16,12 @@ from guarismo.errors import GuarismoError, RunError, unknown
 from guarismo.models.settings import RECIPES, Settings
 from guarismo.models.training import MODELS
 from guarismo.terminal import (
-    comparison_json,
     print_architecture,
     print_comparison,
     print_confusion,
     print_dataset,
     print_evaluation,
+    print_exploration,
     print_json,
     print_run,
     print_table,
@@ -121,7 +121,7 @@ def lab(
                 say(f"  {run.name}: {evaluation.accuracy:.2%} of {evaluation.n:,} test images right".replace("%", " %"))
     comparison, report = compare(runs), write_report(runs, dataset, folder / "report.html")
     if json:
-        print_json({**comparison_json(comparison), "report": str(report)})
+        print_json({**comparison.as_json(), "report": str(report)})
         return
     say("")
     print_comparison(comparison)
@@ -171,8 +171,8 @@ def data_import(name: str, folder: Path) -> None:
     from guarismo.data.sources import import_files
 
     with showing(f"Importing {name}") as progress:
-        place = import_files(name, folder, progress)
-    say(f"{name} is in {place}")
+        paths = import_files(name, folder, progress)
+    say(f"{name}: {len(paths)} files checked and copied into {paths[0].parent}")
 
 
 @data.command(name="verify")
@@ -185,12 +185,11 @@ def data_verify(name: str, *, json: Json = False) -> None:
 
     with showing(f"Verifying {name}") as progress:
         rows = verify(name, progress)
-    if json:
-        for row in rows:
-            print_json(asdict(row))
-    else:
-        print_table(("file", "verdict", "where"), [(row.file, row.verdict, row.where) for row in rows])
-    if not all(row.right for row in rows):
+    for row in rows if json else []:
+        print_json({"file": row.file, "path": str(row.path or ""), "exact": row.exact, "verdict": row.verdict})
+    if not json:
+        print_table(("file", "verdict", "where"), [(row.file, row.verdict, row.path or "") for row in rows])
+    if not all(row.exact for row in rows):
         raise GuarismoError(f"{name} is not complete. Get it with: guarismo data fetch {name}")
 
 
@@ -209,17 +208,7 @@ def explore(source: str, *, json: Json = False, loading: Loading = AS_LOADED) ->
 
     dataset = load_shown(source, loading, json)
     exploration = look(dataset)
-    if json:
-        print_json(exploration.as_json())
-        return
-    splits = list(dataset.splits)
-    rows = [
-        (name, *(f"{exploration.counts[split][index]:,}" for split in splits))
-        for index, name in enumerate(dataset.class_names)
-    ]
-    print_table(("class", *splits), rows, right=range(1, 4))
-    for sentence in exploration.sentences:
-        say(sentence)
+    print_json(exploration.as_json()) if json else print_exploration(exploration)
 
 
 @app.command
@@ -409,7 +398,7 @@ def compare(*run: Path, json: Json = False) -> None:
     from guarismo.results.comparison import compare as compare_runs
 
     comparison = compare_runs([open_run(folder) for folder in run])
-    print_json(comparison_json(comparison)) if json else print_comparison(comparison)
+    print_json(comparison.as_json()) if json else print_comparison(comparison)
 
 
 @app.command
@@ -443,7 +432,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        app(words)
+        app(words, result_action="return_value")
     except GuarismoError as error:
         leave(f"guarismo: {error}", 1, debug)
     except KeyboardInterrupt as error:

@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,6 +15,7 @@ from guarismo.progress import Progress, silent
 
 if TYPE_CHECKING:
     from guarismo.data.dataset import Dataset
+    from guarismo.data.exploration import Exploration
     from guarismo.models.runs import Run
     from guarismo.results.comparison import Comparison
     from guarismo.results.evaluation import Evaluation
@@ -103,6 +103,27 @@ def print_dataset(dataset: Dataset) -> None:
         say(f"  {note}")
 
 
+def print_exploration(exploration: Exploration) -> None:
+    """Images per class and split, then a line for each thing worth knowing."""
+    splits = list(exploration.counts)
+    rows = [
+        (name, *(f"{exploration.counts[split][index]:,}" for split in splits))
+        for index, name in enumerate(exploration.class_names)
+    ]
+    if rows:
+        print_table(("class", *splits), rows, right=range(1, len(splits) + 1))
+    if exploration.balance:
+        say(f"Commonest class for each image of the rarest, in training: {exploration.balance:.2f}")
+    for split, pixels in exploration.pixels.items():
+        figures = f"mean {pixels.mean:.1f}, deviation {pixels.deviation:.1f}, {percent(pixels.zeros)} zero"
+        say(f"Pixels of {split}: {figures}; exact copies inside: {exploration.repeats[split]:,}")
+    for (first, second), count in exploration.shared.items():
+        if count:
+            say(f"Leak: {count:,} images of {second} stand in {first} as well.")
+    if exploration.contradictions:
+        say(f"Contradiction: {exploration.contradictions:,} images occur with different labels.")
+
+
 def print_architecture(rows: Sequence[Mapping[str, Any]]) -> None:
     """A network as a table: one row per layer."""
     table = [(row["layer"], row["output"], f"{row['parameters']:,}") for row in rows]
@@ -168,8 +189,3 @@ def print_comparison(comparison: Comparison) -> None:
     headings = ("run", "model", "accuracy", "95 % interval", "loss", "training", "parameters", "file")
     print_table(headings, rows, right=range(2, 8))
     say(f"\n{comparison.sentence}\n{comparison.recommendation}")
-
-
-def comparison_json(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as plain values."""
-    return {**asdict(comparison), "sentence": comparison.sentence, "recommendation": comparison.recommendation}
