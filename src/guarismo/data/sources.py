@@ -13,28 +13,21 @@ from typing import IO, Any
 
 import numpy as np
 
-from guarismo.data.dataset import Dataset, Split, empty_like, split_dataset
-from guarismo.data.files import (
+from guarismo.data.arrays import (
     IDX_NAMES,
-    Content,
-    Pixels,
-    as_images,
-    content_of,
     find_idx,
-    fit_image,
     holds_idx,
     idx_array,
     idx_content,
-    read_csv,
     read_idx_folder,
     read_idx_pair,
     read_npz,
-    read_parquet,
-    resized_note,
-    tidy_labels,
-    with_channels,
 )
+from guarismo.data.content import Content, as_images, content_of, tidy_labels
+from guarismo.data.dataset import Dataset, Split, empty_like, split_dataset
 from guarismo.data.folders import cache_folder, cannot_write, read_folder
+from guarismo.data.images import Pixels, fit_image, resized_note, with_channels
+from guarismo.data.tables import read_csv, read_parquet
 from guarismo.errors import DataError, unknown
 from guarismo.progress import Progress, silent
 

@@ -1,0 +1,180 @@
+"""One picture ↔ pixels: `decode_image` gives uint8 (h, w, c) of a file or bytes, `fit_image` brings it to a size."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guarismo.errors import DataError
+
+if TYPE_CHECKING:  # imported where used: `guarismo data list` must answer at once
+    from PIL import Image
+
+MOST_PIXELS = 64 * 10**6
+"""Of one image, read from its header before it is decoded."""
+
+IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp"}
+    | {".ppm", ".pgm", ".pbm", ".pnm"}
+)
+
+Pixels = NDArray[np.uint8]
+
+
+def decode_image(source: bytes | Path, name: str = "") -> Pixels:
+    """One image, upright, on white where transparent: uint8 (h, w, c), c = 1 where its mode is grey, else 3.
+
+    Raises DataError, naming the file, for anything that is no whole image of an allowed format and size.
+    """
+    try:
+        with open_image(source, name) as image, warnings.catch_warnings(action="ignore"):
+            image.load()
+            return plain_pixels(upright(image))
+    except DataError:
+        raise
+    except Exception as error:  # Pillow's decoders let through whatever they stumble on
+        raise unreadable(source, name, error) from None
+
+
+def image_size(source: bytes | Path, name: str = "") -> tuple[int, int]:
+    """(h, w) of the upright image, from its header alone."""
+    try:
+        with open_image(source, name) as image, warnings.catch_warnings(action="ignore"):
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except DataError:
+        raise
+    except Exception as error:  # as above
+        raise unreadable(source, name, error) from None
+
+
+def open_image(source: bytes | Path, name: str = "") -> Image.Image:
+    """The image with its header read and its size checked, nothing decoded yet."""
+    from PIL import Image
+
+    try:
+        file = source if isinstance(source, Path) else io.BytesIO(source)
+        with warnings.catch_warnings(action="ignore"):
+            image = Image.open(file, formats=IMAGE_FORMATS)
+    except Exception as error:  # as above
+        raise unreadable(source, name, error) from None
+    if image.width * image.height > MOST_PIXELS:
+        raise DataError(
+            f"{called(source, name)}: {image.width:,} × {image.height:,} pixels, "
+            f"at most {MOST_PIXELS // 10**6} million are read. Make it smaller."
+        )
+    return image
+
+
+def called(source: bytes | Path, name: str) -> str:
+    return name or ("The image" if isinstance(source, bytes) else str(source))
+
+
+def unreadable(source: bytes | Path, name: str, error: Exception) -> DataError:
+    if isinstance(error, OSError) and error.errno is not None:
+        return DataError(f"{called(source, name)} cannot be read: {error.strerror}.")
+    reason = "no image" if "cannot identify" in str(error) else str(error) or type(error).__name__
+    size = len(source) if isinstance(source, bytes) else source.stat().st_size if source.is_file() else 0
+    return DataError(
+        f"{called(source, name)} is not a readable image ({reason if size else 'it is empty'}). "
+        f"Expected a whole {', '.join(IMAGE_FORMATS[:-1])} or {IMAGE_FORMATS[-1]} file."
+    )
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turned as the camera's EXIF note says."""
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image) if image.getexif().get(0x0112, 1) != 1 else image
+
+
+def plain_pixels(image: Image.Image) -> Pixels:
+    """uint8 (h, w, 1 or 3) of any mode; 16 bits become 8 by their upper half. Raises ValueError for fractions."""
+    if image.mode.startswith("I"):
+        return deep_pixels(image)
+    if image.mode == "F":
+        raise ValueError("its pixels are fractions, whose range is unknown; save it with 8 or 16 bits per pixel")
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        grey = image.mode in ("L", "LA", "La", "1")
+        image = on_white(image)
+        image = image.convert("L") if grey else image
+    if image.mode not in ("L", "RGB"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    pixels = np.array(image, dtype=np.uint8)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def deep_pixels(image: Image.Image) -> Pixels:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise ValueError("its pixels go beyond 16 bits; save it with 8 or 16 bits per pixel")
+    return (values >> 8).astype(np.uint8)[..., None]
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+# Colour and size
+
+
+def has_colour(image: Pixels) -> bool:
+    """Whether any pixel of (…, c) is other than grey."""
+    return image.shape[-1] == 3 and bool((image[..., 1:] != image[..., :1]).any())
+
+
+def with_channels(images: Pixels, channels: int) -> Pixels:
+    """Grey (…, 1) ↔ RGB (…, 3); RGB becomes grey by the weights of ITU-R 601, as in Pillow, so grey stays exact."""
+    if images.shape[-1] == channels:
+        return images
+    if channels == 3:
+        return np.repeat(images, 3, axis=-1)
+    weighed = images.astype(np.uint32) @ np.array([[19595], [38470], [7471]], dtype=np.uint32)
+    return ((weighed + 0x8000) >> 16).astype(np.uint8)
+
+
+def common_size(sizes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
+    """The most common (h, w), the first of equals."""
+    (height, width), _ = Counter(sizes).most_common(1)[0]
+    return height, width
+
+
+def fit_image(image: Pixels, height: int, width: int) -> Pixels:
+    """The image (h, w, c) scaled to fit into (height, width, c), its proportions kept (area averaging when
+    it shrinks), centred on the median colour of its own border."""
+    if image.shape[:2] == (height, width):
+        return image
+    from PIL import Image
+
+    scale = min(height / image.shape[0], width / image.shape[1])
+    inner = max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale))
+    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    how = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
+    scaled = np.asarray(picture.resize((inner[1], inner[0]), how)).reshape(*inner, image.shape[2])
+    canvas = np.empty((height, width, image.shape[2]), dtype=np.uint8)
+    canvas[:] = border_colour(image)
+    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
+    canvas[top : top + inner[0], left : left + inner[1]] = scaled
+    return canvas
+
+
+def border_colour(image: Pixels) -> Pixels:
+    """The median of the outermost pixels of (h, w, c): uint8 (c,)."""
+    edges = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    colour: Pixels = np.median(edges, axis=0).astype(np.uint8)
+    return colour
+
+
+def resized_note(count: int, height: int, width: int) -> str:
+    return f"{count:,} images of another size were scaled to fit {height}×{width}."

@@ -1,0 +1,61 @@
+"""Files from elsewhere: small whole ones, and the same with bytes altered, which may be refused but never surprise."""
+
+import io
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from guarismo.errors import DataError
+
+IMAGES = np.arange(5 * 4 * 4, dtype=np.uint8).reshape(5, 4, 4)
+LABELS = np.array([0, 1, 2, 0, 1], dtype=np.uint8)
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def idx(array: np.ndarray) -> bytes:
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def png(image: np.ndarray) -> bytes:
+    target = io.BytesIO()
+    Image.fromarray(image).save(target, "PNG")
+    return target.getvalue()
+
+
+# Any bytes at all: content or DataError, nothing else
+
+fuzz = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@st.composite
+def altered(draw, whole: bytes) -> bytes:
+    """A real file with bytes replaced, cut out and put in."""
+    content = bytearray(whole)
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(content)))
+        end = start + draw(st.integers(0, 8))
+        content[start:end] = draw(st.binary(max_size=8))
+    return bytes(content)
+
+
+def bytes_like(whole: bytes) -> st.SearchStrategy[bytes]:
+    return st.one_of(st.binary(max_size=64), altered(whole))
+
+
+def read_or_refused(read: Callable[[Path], Any], path: Path) -> Any:
+    """What is in the file, or None where it is refused by name; any other exception is passed on."""
+    try:
+        return read(path)
+    except DataError as error:
+        assert path.stem in str(error)
+        return None
