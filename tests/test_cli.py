@@ -124,6 +124,18 @@ def test_explore_counts_the_images_of_each_class(source, command):
     assert "Pixels of train" in command("explore", source)[1]
 
 
+def test_explore_draws_samples_into_a_picture(source, tmp_path, command):
+    command("explore", source, "--picture", tmp_path / "samples.png")
+    assert (tmp_path / "samples.png").read_bytes().startswith(b"\x89PNG")
+    status, _, err = command("explore", source, "--picture", tmp_path / "samples.doc")
+    assert status == 1 and ".png, .svg or .pdf" in err
+
+
+def test_export_writes_a_file_that_answers_the_same(forest, tmp_path, command):
+    status, out, _ = command("export", forest, "--out", tmp_path / "model.onnx")
+    assert status == 0 and "as the run does" in out
+
+
 def test_data_list_names_every_source(command):
     out = command("data", "list", "--json")[1]
     assert [json.loads(line)["name"] for line in out.splitlines()] == ["digits", "mnist", "fashion_mnist", "kmnist"]
@@ -150,6 +162,7 @@ def test_data_verify_of_absent_files_fails_with_the_remedy(command, tmp_path, mo
         (("report",), "Name the folder of a run"),
         (("models", "cn"), "Did you mean 'cnn'?"),
         (("explore", "photos/missing.csv"), "There is no file or folder"),
+        (("import", "theirs.keras", "digits"), "add --trust"),
         (("trian",), 'Did you mean "train"?'),
     ],
 )

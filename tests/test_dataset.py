@@ -1,16 +1,22 @@
 """Split and Dataset: what goes in is checked, and dividing is stratified, grouped and repeatable."""
 
+import base64
+import io
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from guarismo.data.dataset import (
     UNKNOWN,
+    Dataset,
     Split,
+    data_uri,
     empty_like,
     pick_samples,
-    renamed,
     split_dataset,
     tile,
 )
@@ -53,7 +59,7 @@ def test_the_fingerprint_is_of_the_content():
 
 def test_the_fingerprint_of_a_dataset_knows_its_class_names():
     dataset = split_dataset("a", numbered([0, 1] * 20), ("cat", "dog"))
-    assert dataset.fingerprint != renamed(dataset, ("gato", "perro")).fingerprint
+    assert dataset.fingerprint != replace(dataset, class_names=("gato", "perro")).fingerprint
 
 
 def test_a_split_without_a_label_is_not_labelled():
@@ -137,3 +143,32 @@ def test_a_dataset_says_what_it_is():
     assert repr(split_dataset("a", numbered([0, 1] * 20), ("cat", "dog"))) == (
         "Dataset('a': 28 train + 4 validation + 8 test; 1×1×3; 2 classes: cat, dog)"
     )
+
+
+def test_samples_are_rows_of_their_class_black_where_there_are_fewer():
+    dataset = split_dataset("a", numbered([0] * 40 + [1] * 10), ("cat", "dog"))
+    images, names = dataset.samples(per_class=20)
+    assert (images.shape, names) == ((2, 20, 1, 1, 3), ("cat", "dog"))
+    assert (images[1].reshape(20, 3).sum(axis=1) > 0).sum() == 7
+
+
+def test_in_a_notebook_a_dataset_shows_its_classes_and_escapes_their_names():
+    dataset = split_dataset("a", numbered([0, 1] * 20), ("<b>cat</b>", "dog"))
+    html = dataset._repr_html_()
+    assert html.count("<img") == 2 and "data:image/png;base64," in html
+    assert "&lt;b&gt;cat" in html and "<b>" not in html
+
+
+def test_a_dataset_without_classes_shows_its_test_images():
+    split = numbered([UNKNOWN] * 12)
+    dataset = Dataset("a", empty_like(split), empty_like(split), split, ())
+    assert dataset.samples()[0].shape == (1, 10, 1, 1, 3)
+    assert "unlabelled" in dataset._repr_html_()
+
+
+@pytest.mark.parametrize("shape, side", [((8, 8, 1), 8), ((100, 50, 3), 48)])
+def test_an_image_becomes_a_png_inside_an_address_shrunk_where_asked(shape, side):
+    uri = data_uri(np.zeros(shape, dtype=np.uint8), most=48)
+    picture = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+    assert max(picture.size) == side
+    assert picture.mode == ("L" if shape[2] == 1 else "RGB")

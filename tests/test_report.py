@@ -12,7 +12,7 @@ from guarismo.data.dataset import Split
 from guarismo.errors import RunError
 from guarismo.results.comparison import compare
 from guarismo.results.evaluation import evaluate_run
-from guarismo.results.report import count, duration, percent, png, render, shades, size, write_report
+from guarismo.results.report import count, duration, percent, render, shades, size, write_report
 from tiny_run import HISTORY, bars, bars_dataset, make_run
 
 
@@ -240,16 +240,3 @@ def test_shades_tell_share_of_class_and_share_of_errors():
     found = shades(np.array([[75, 25], [0, 0]]))
     np.testing.assert_allclose(found, [[0.75, 1], [0, 0]])
     assert shades(np.diag([3, 4])).tolist() == [[1, 0], [0, 1]]
-
-
-@pytest.mark.parametrize("shape, side", [((8, 8, 1), 8), ((100, 50, 3), 48)])
-def test_large_images_are_shrunk_for_the_page(shape, side):
-    import base64
-    import io
-
-    from PIL import Image
-
-    uri = png(np.zeros(shape, dtype=np.uint8))
-    picture = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
-    assert max(picture.size) == side
-    assert picture.mode == ("L" if shape[2] == 1 else "RGB")

@@ -171,7 +171,7 @@ def test_a_commit_killed_at_any_step_leaves_a_whole_run(run, monkeypatch, stop):
 
 def test_numbered_folders_are_never_shared(tmp_path):
     names = [new_folder(tmp_path, "mnist", model).name for model in ("cnn", "cnn", "mnist-cnn")]
-    assert names == ["mnist-cnn_1", "mnist-cnn_2", "mnist-cnn_3"]
+    assert names == ["mnist_cnn_1", "mnist_cnn_2", "mnist_mnist-cnn_1"]
 
 
 def test_strange_names_make_plain_folders(tmp_path):

@@ -194,21 +194,27 @@ def data_verify(name: str, *, json: Json = False) -> None:
 
 
 @app.command
-def explore(source: str, *, json: Json = False, loading: Loading = AS_LOADED) -> None:
+def explore(source: str, *, picture: Path | None = None, json: Json = False, loading: Loading = AS_LOADED) -> None:
     """What is in the data: counts, balance, pixels, duplicates.
 
-    guarismo explore digits
+    guarismo explore digits --picture samples.png
 
     Parameters
     ----------
     source
         A name from `guarismo data list`, or a path.
+    picture
+        Also draw samples of each class, into this PNG, SVG or PDF file.
     """
     from guarismo.data.exploration import explore as look
 
     dataset = load_shown(source, loading, json)
     exploration = look(dataset)
     print_json(exploration.as_json()) if json else print_exploration(exploration)
+    if picture is not None:
+        from guarismo.results.charts import sample_grid, save_figure
+
+        save_figure(sample_grid(*dataset.samples()), picture)
 
 
 @app.command
@@ -318,7 +324,7 @@ def train_json(run: Any) -> dict[str, Any]:
 def evaluate(run: Path, source: str | None = None, *, json: Json = False, loading: Loading = AS_LOADED) -> None:
     """Open the test images, once, and say how well the run answers them.
 
-    guarismo evaluate runs/digits-cnn_1
+    guarismo evaluate runs/digits_cnn_1
 
     Parameters
     ----------
@@ -350,7 +356,7 @@ def evaluate(run: Path, source: str | None = None, *, json: Json = False, loadin
 def predict(run: Path, source: str, *, out: Path | None = None, loading: Loading = AS_LOADED) -> None:
     """Answer images without labels (or ignore theirs): a CSV of index, class and confidence.
 
-    guarismo predict runs/digits-cnn_1 test.csv --out answers.csv
+    guarismo predict runs/digits_cnn_1 test.csv --out answers.csv
 
     Parameters
     ----------
@@ -387,7 +393,7 @@ def csv_cell(text: str) -> str:
 def compare(*run: Path, json: Json = False) -> None:
     """Which run is better, and is it more than luck.
 
-    guarismo compare runs/digits-cnn_1 runs/digits-mlp_1
+    guarismo compare runs/digits_cnn_1 runs/digits_mlp_1
 
     Parameters
     ----------
@@ -405,7 +411,7 @@ def compare(*run: Path, json: Json = False) -> None:
 def report(*run: Path, out: Path = Path("report.html")) -> None:
     """One self-contained HTML page about one run or several.
 
-    guarismo report runs/digits-cnn_1 --out report.html
+    guarismo report runs/digits_cnn_1 --out report.html
 
     Parameters
     ----------
@@ -424,6 +430,71 @@ def report(*run: Path, out: Path = Path("report.html")) -> None:
     with showing("Loading") as progress:
         dataset = reload(opened[0].about["data"]["origin"], progress)
     say(f"Report: {write_report(opened, dataset, out)}")
+
+
+@app.command
+def export(run: Path, *, format: str = "onnx", out: Path | None = None) -> None:
+    """Write a run in another format, load the file again, compare, and only then say done.
+
+    guarismo export runs/digits_cnn_1 --format keras --out model.keras
+
+    Parameters
+    ----------
+    run
+        Folder of a run.
+    format
+        onnx or keras.
+    out
+        The file to write; by default it is named after the run.
+    """
+    from guarismo.data.sources import reload
+    from guarismo.models.interchange import EXPORTS
+    from guarismo.models.interchange import export as write
+    from guarismo.models.runs import open_run
+
+    opened = open_run(run)
+    with showing("Loading") as progress:
+        dataset = reload(opened.about["data"]["origin"], progress)
+    path = out or Path(opened.name + EXPORTS.get(format, ("",))[0])
+    difference = write(opened, format, path, dataset.validation.images)
+    say(f"{path}: answers {len(dataset.validation):,} validation images as the run does (difference {difference:.1g})")
+
+
+@app.command(name="import")
+def import_(
+    file: Path,
+    source: str,
+    *,
+    trust: bool = False,
+    white: float = 1.0,
+    out: Path | None = None,
+    loading: Loading = AS_LOADED,
+) -> None:
+    """Make a run of a .keras or .h5 file, to evaluate and compare it like any other.
+
+    Opening such a file can run code of whoever made it: only do it with files that you trust, and say so.
+
+    guarismo import my_cnn.keras mnist --trust
+
+    Parameters
+    ----------
+    file
+        The model.
+    source
+        The data that it was trained on: a name from `guarismo data list`, or a path.
+    trust
+        You made the file, or trust who did.
+    white
+        What a white pixel was in training: 1 where images were divided by 255, else 255.
+    out
+        Folder for the run, instead of a new one under runs/.
+    """
+    from guarismo.models.interchange import IMPORTED, import_keras
+    from guarismo.models.runs import new_folder
+    from guarismo.models.training import RUNS
+
+    dataset = load_shown(source, loading, quiet=False)
+    print_run(import_keras(file, dataset, out or new_folder(RUNS, dataset.name, IMPORTED), white, trust))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

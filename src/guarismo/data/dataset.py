@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -105,6 +108,28 @@ class Dataset:
         size = "×".join(map(str, self.shape))
         return f"Dataset({self.name!r}: {counts}; {size}; {len(self.class_names)} classes: {names})"
 
+    def samples(self, per_class: int = 10) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+        """Random training images of the first 20 classes, uint8 (k, per_class, h, w, c), and the classes' names.
+
+        Black where a class has fewer; without classes, one row of test images.
+        """
+        if not self.class_names:
+            return self.test.images[None, :per_class], ("unlabelled",)
+        picked = pick_samples(self.train, min(20, len(self.class_names)), per_class)
+        images = self.train.images[picked]
+        images[picked < 0] = 0
+        return images, self.class_names[: len(picked)]
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the same words, and a row of samples for each class."""
+        images, names = self.samples()
+        rows = "".join(
+            f'<tr><td style="text-align:right">{escape(name)}</td>'
+            f'<td><img alt="samples of {escape(name)}" src="{data_uri(tile(row, len(row)))}"></td></tr>'
+            for name, row in zip(names, images, strict=True)
+        )
+        return f"<p>{escape(repr(self))}</p><table>{rows}</table>"
+
 
 def split_dataset(
     name: str,
@@ -200,6 +225,12 @@ def tile(images: NDArray[np.uint8], columns: int, gap: int = 2) -> NDArray[np.ui
     return grid.reshape(rows * (height + gap), columns * (width + gap), channels)
 
 
-def renamed(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
-    """The same Dataset with other words for its classes."""
-    return replace(dataset, class_names=class_names)
+def data_uri(image: NDArray[np.uint8], most: int = 4096) -> str:
+    """An image (h, w, c), shrunk to `most` pixels a side, as a PNG inside an address, for pages without other files."""
+    from PIL import Image
+
+    picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+    picture.thumbnail((most, most))
+    memory = io.BytesIO()
+    picture.save(memory, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(memory.getvalue()).decode()

@@ -287,8 +287,8 @@ def write_through(path: Path, content: bytes) -> None:
 
 
 def new_folder(parent: Path, dataset_name: str, model: str) -> Path:
-    """A fresh numbered folder, ``mnist-cnn-bn_3``, made in one step so that two trainings never share one."""
-    stem = re.sub(r"[^\w.-]+", "-", model if model.startswith(dataset_name) else f"{dataset_name}-{model}")
+    """A fresh numbered folder, ``mnist_cnn-bn_3``, made in one step so that two trainings never share one."""
+    stem = re.sub(r"[^\w.-]+", "-", f"{dataset_name}_{model}")
     number = 1
     while True:
         folder = parent / f"{stem}_{number}"

@@ -47,11 +47,7 @@ def train(
     settings = settings or Settings()
     check_trainable(dataset, settings)
     folder = folder or new_folder(RUNS, dataset.name, settings.model)
-    prepare(folder)
-    with claimed(folder):
-        if (folder / "run.json").exists():
-            raise RunError(f"{folder} already holds a run. Choose another --out, or go on with it: --resume {folder}")
-        run = begin(folder, dataset, settings)
+    with new_run(folder, dataset, settings) as run:
         return proceed(run, dataset, progress)
 
 
@@ -86,11 +82,17 @@ def check_trainable(dataset: Dataset, settings: Settings) -> None:
         )
 
 
-def prepare(folder: Path) -> None:
+@contextmanager
+def new_run(folder: Path, dataset: Dataset, settings: Settings) -> Iterator[Run]:
+    """A folder made and held, with its first run.json. Raises RunError when it cannot be made or is in use."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"Cannot make {folder}: {error.strerror}. Choose another place with --out.") from None
+    with claimed(folder):
+        if (folder / "run.json").exists():
+            raise RunError(f"{folder} already holds a run. Choose another --out, or go on with it: --resume {folder}")
+        yield begin(folder, dataset, settings)
 
 
 def begin(folder: Path, dataset: Dataset, settings: Settings) -> Run:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from io import StringIO
+from io import BytesIO, StringIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
+from guarismo.errors import RunError
+from guarismo.models.runs import replace_file
 from guarismo.results.evaluation import Reliability
 
 INK = "#0a0b0c"
@@ -72,6 +75,11 @@ def learning_curves(
         values = [row[column] for row in history]
         axes.plot(epochs, values, color=colour, linestyle=style, linewidth=1.8, marker="o", markersize=2.8)
         ends.append((name, values[-1]))
+    if measure == "loss" and min(min(row[train], row[validation]) for row in history) > 0:
+        axes.set_yscale("log")  # the first epoch is ten times the last: on a linear scale the end is a flat line
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.minorticks_off()
     mark_epochs(axes, {_("kept"): kept, _("turn"): turn if measure == "loss" and turn != kept else None})
     label_ends(axes, epochs[-1], ends)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
@@ -97,16 +105,15 @@ def mark_epochs(axes: Axes, marks: Mapping[str, int | None]) -> None:
 
 def label_ends(axes: Axes, x: float, ends: Sequence[tuple[str, float]]) -> None:
     """Each line's name beside its last point, moved apart where two of them would touch."""
-    low, high = axes.get_ylim()
-    gap = 0.09 * (high - low)
+    heights = [float(axes.transLimits.transform(axes.transScale.transform((x, value)))[1]) for _, value in ends]
     places: list[float] = []
-    for name, value in sorted(ends, key=lambda end: end[1]):
-        place = max(value, places[-1] + gap) if places else value
-        places.append(place)
+    for height, (name, _) in sorted(zip(heights, ends, strict=True), key=lambda item: item[0]):
+        places.append(max(height, places[-1] + 0.09) if places else height)
         axes.annotate(
             name,
-            (x, place),
+            (x, places[-1]),
             (7, 0),
+            xycoords=("data", "axes fraction"),
             textcoords="offset points",
             va="center",
             size=TEXT,
@@ -169,6 +176,17 @@ def sample_grid(images: NDArray[np.uint8], row_names: Sequence[str]) -> Figure:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """The figure as a file of its own, on white. Raises RunError for a suffix that is no picture, or a full disk."""
+    memory = BytesIO()
+    figure.set_facecolor("white")
+    try:
+        figure.savefig(memory, format=path.suffix.removeprefix("."), dpi=150)
+        replace_file(path, memory.getvalue())
+    except (ValueError, OSError) as error:
+        raise RunError(f"Cannot draw {path}: {error}. Give a writable file that ends in .png, .svg or .pdf.") from None
 
 
 def as_svg(figure: Figure, name: str = "") -> str:

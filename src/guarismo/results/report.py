@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from gettext import NullTranslations
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from guarismo.data.dataset import Dataset, pick_samples
+from guarismo.data.dataset import Dataset, data_uri, pick_samples
 from guarismo.errors import RunError
 from guarismo.models.runs import Run, replace_file
 from guarismo.models.settings import Settings
@@ -358,7 +356,7 @@ def mistakes(evaluation: Evaluation, dataset: Dataset, most: int, _: Words) -> l
         words = _("Test image {index}: {label}, taken for {answer}").format(
             index=index, label=names[label], answer=names[answer]
         )
-        picture = Picture(png(dataset.test.images[index]), words)
+        picture = Picture(data_uri(dataset.test.images[index], MOST_SIDE), words)
         shown.append(Mistake(picture, names[label], names[answer], float(confidence)))
     return shown
 
@@ -392,18 +390,10 @@ def samples(dataset: Dataset, _: Words) -> list[tuple[str, list[str], list[int]]
     picked[MOST_SAMPLES:] = -1
     counts = [np.bincount(part.labels[part.labels >= 0], minlength=classes) for part in dataset.splits.values()]
     return [
-        (name, [png(dataset.train.images[i]) for i in picked[k] if i >= 0], [int(column[k]) for column in counts])
+        (
+            name,
+            [data_uri(dataset.train.images[i], MOST_SIDE) for i in picked[k] if i >= 0],
+            [int(column[k]) for column in counts],
+        )
         for k, name in enumerate(dataset.class_names)
     ]
-
-
-def png(image: NDArray[np.uint8]) -> str:
-    """An image uint8 (h, w, 1 or 3) as a data URI, shrunk to `MOST_SIDE`."""
-    from PIL import Image
-
-    picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
-    if max(picture.size) > MOST_SIDE:
-        picture.thumbnail((MOST_SIDE, MOST_SIDE))
-    file = BytesIO()
-    picture.save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
