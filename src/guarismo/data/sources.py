@@ -7,12 +7,13 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from guarismo.choices import check_choices, choice
 from guarismo.data.arrays import (
     IDX_NAMES,
     find_idx,
@@ -34,39 +35,21 @@ from guarismo.progress import Progress, silent
 # How to load
 
 
-def choice(default: Any, help: str, least: float, most: float) -> Any:
-    """A field of LoadSettings with its sentence of help and the values that it may take."""
-    return field(default=default, metadata={"help": help, "options": (), "least": least, "most": most})
-
-
 @dataclass(frozen=True)
 class LoadSettings:
     """How a source becomes a Dataset. Raises DataError for a value out of range."""
 
-    validation: float = choice(0.1, "Share of the training images held back for validation.", 0, 0.9)
-    test: float = choice(0.2, "Share held back for the test where the source has no test part of its own.", 0, 0.9)
-    split_seed: int = choice(0, "Start of the random division: same seed, same division.", 0, 2**31 - 1)
-    size: int | None = choice(None, "Side of the images in pixels; by default as they are.", 1, 4096)
-    channels: int | None = choice(None, "1 for grey, 3 for colour; by default as they are.", 1, 3)
-    skip_bad: bool = choice(False, "Go on without images that cannot be read, and list them.", 0, 1)
+    validation: float = choice(0.1, "Share of the training images held back for validation.", most=0.9)
+    test: float = choice(0.2, "Share held back for the test where the source has no test part of its own.", most=0.9)
+    split_seed: int = choice(0, "Start of the random division: same seed, same division.", most=2**31 - 1)
+    size: int | None = choice(None, "Side of the images in pixels; by default as they are.", least=1, most=4096)
+    channels: int | None = choice(None, "1 for grey, 3 for colour; by default as they are.", least=1, most=3)
+    skip_bad: bool = choice(False, "Go on without images that cannot be read, and list them.")
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value, rule = getattr(self, item.name), item.metadata
-            if not fits(value, item.default, rule["least"], rule["most"]):
-                raise DataError(
-                    f"{item.name} must lie between {rule['least']:g} and {rule['most']:g}, received {value!r}."
-                )
+        check_choices(self, DataError)
         if self.channels == 2:
             raise DataError("channels must be 1 (grey) or 3 (colour), received 2.")
-
-
-def fits(value: Any, default: Any, least: float, most: float) -> bool:
-    """Whether a value is of the kind of its default (a whole number where that is None) and in its range."""
-    if value is None:
-        return default is None
-    kind = {float: (int, float), bool: (bool,)}.get(type(default), (int,))
-    return isinstance(value, kind) and least <= value <= most
 
 
 def load(source: str | Path, how: LoadSettings = LoadSettings(), progress: Progress = silent) -> Dataset:

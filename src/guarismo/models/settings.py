@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from guarismo.choices import check_choices, choice
 from guarismo.errors import RunError, unknown
 
 SCHEDULES = ("one-cycle", "plateau", "constant")
 MONITORS = ("validation_loss", "validation_accuracy")
 PRECISIONS = ("auto", "float32", "bfloat16")
 KEEP = ("best", "last")
-
-
-def choice(default: Any, help: str, options: tuple[str, ...] = (), least: float = 0, most: float = math.inf) -> Any:
-    """A field of Settings with its sentence of help and the values that it may take."""
-    return field(default=default, metadata={"help": help, "options": options, "least": least, "most": most})
 
 
 @dataclass(frozen=True)
@@ -49,25 +44,15 @@ class Settings:
     seed: int = choice(0, "Start of all randomness: same seed, same machine, same weights.", most=2**31 - 1)
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value, rule = getattr(self, item.name), item.metadata
-            if rule["options"] and value not in rule["options"]:
-                raise RunError(unknown(item.name, str(value), rule["options"]))
-            if isinstance(value, int | float) and not rule["least"] <= value <= rule["most"]:
-                raise RunError(
-                    f"{item.name} must lie between {rule['least']:g} and {rule['most']:g}, received {value:g}."
-                )
+        check_choices(self, RunError)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
         """The Settings that `asdict` wrote. Raises RunError for a field that this version does not know."""
-        known = {item.name: item for item in fields(cls)}
-        for name, value in values.items():
+        known = [item.name for item in fields(cls)]
+        for name in values:
             if name not in known:
                 raise RunError(unknown("setting", name, known))
-            wanted = type(known[name].default)
-            if type(value) is not wanted and (wanted, type(value)) != (float, int):
-                raise RunError(f"Setting '{name}' must be {wanted.__name__}, received {value!r}.")
         return cls(**values)
 
     def changes(self) -> dict[str, Any]:
