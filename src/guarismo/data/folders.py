@@ -434,7 +434,7 @@ def outcomes_of(
     if sum(len(paths) for _, paths in tasks) <= FEW:
         yield (decode_chunk(target, folder, start, paths, grey_only) for start, paths in tasks)
         return
-    from joblib import Parallel, delayed  # type: ignore[import-untyped]
+    from joblib import Parallel, delayed
 
     parallel = Parallel(n_jobs=-1, return_as="generator_unordered", pre_dispatch="4*n_jobs")
     with deaf_to_interrupts():
