@@ -83,6 +83,14 @@ def test_unlabelled_images_are_counted_apart():
     assert found.counts["test"].sum() == 88
 
 
+def test_images_without_any_labels_are_measured():
+    test = Split(bars(12).images, np.full(12, UNKNOWN))
+    found = explore(Dataset("photos", test.take(np.arange(0)), test.take(np.arange(0)), test, ()))
+    assert (found.balance, found.contradictions, found.unlabelled["test"]) == (0, 0, 12)
+    assert found.counts["test"].tolist() == [] and found.means.shape == (0, 8, 8, 1)
+    json.dumps(found.as_json(), allow_nan=False)
+
+
 def test_an_empty_split_is_no_obstacle():
     found = explore(replace(bars_dataset(), test=bars(0)))
     assert found.counts["test"].tolist() == [0, 0, 0]

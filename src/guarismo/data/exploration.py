@@ -27,7 +27,7 @@ class Exploration:
     """What is in a Dataset.
 
     counts: split → images of each class, int64 (k,); unlabelled: split → images without a class;
-    balance: images of the commonest class for one of the rarest, in training (0 where a class has none);
+    balance: images of the commonest class for one of the rarest, in training (0 where one has none or there is none);
     means: mean training image of each class, uint8 (k, h, w, c), black where a class has none;
     repeats: split → images that are exact copies of an earlier one in it;
     shared: pair of splits → images of the second that are exact copies of one in the first;
@@ -91,7 +91,7 @@ def count_classes(split: Split, classes: int) -> NDArray[np.int64]:
 
 
 def balance(counts: NDArray[np.int64]) -> float:
-    return float(counts.max() / counts.min()) if counts.min() > 0 else 0.0
+    return float(counts.max() / counts.min()) if counts.size and counts.min() > 0 else 0.0
 
 
 def measure_pixels(split: Split) -> Pixels:
