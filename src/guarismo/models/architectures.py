@@ -156,9 +156,7 @@ def build(name: str, shape: tuple[int, int, int], classes: int) -> Any:
         for layer in NETWORKS[name]():
             flow = layer(flow)
     except ValueError as error:  # Keras: "computed output size would be negative"
-        raise RunError(
-            f"Images of {shape[0]}×{shape[1]} are too small for '{name}'. Load larger ones."
-        ) from error
+        raise RunError(f"Images of {shape[0]}×{shape[1]} are too small for '{name}'. Load larger ones.") from error
     flow = layers.Dense(classes, name="logits")(layers.Flatten()(flow) if len(flow.shape) > 2 else flow)
     probabilities = layers.Activation("softmax", dtype="float32", name="probabilities")(flow)
     return keras.Model(images, probabilities, name=name.replace("-", "_"))
