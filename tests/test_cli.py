@@ -141,6 +141,12 @@ def test_data_list_names_every_source(command):
     assert [json.loads(line)["name"] for line in out.splitlines()] == ["digits", "mnist", "fashion_mnist", "kmnist"]
 
 
+def test_an_embedded_source_needs_no_fetching_and_has_nothing_to_import(command, tmp_path):
+    assert command("data", "fetch", "digits")[:2] == (0, "digits is here: embedded\n")
+    status, _, err = command("data", "import", "digits", tmp_path)
+    assert status == 1 and "comes with the installation" in err
+
+
 def test_data_verify_of_absent_files_fails_with_the_remedy(command, tmp_path, monkeypatch):
     monkeypatch.setenv("GUARISMO_CACHE", str(tmp_path))
     monkeypatch.delenv("GUARISMO_DATA", raising=False)

@@ -298,6 +298,7 @@ def test_ctrl_c_ends_the_workers_and_removes_what_was_begun(many, cache):
     script = f"""
         import os, signal
         from guarismo.data.folders import read_folder
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is born deaf to it
         try:
             read_folder({str(many)!r}, progress=lambda *a, **k: os.killpg(os.getpgrp(), signal.SIGINT))
         except KeyboardInterrupt:

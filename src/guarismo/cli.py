@@ -155,11 +155,11 @@ def data_fetch(name: str) -> None:
 
     guarismo data fetch mnist
     """
-    from guarismo.data.sources import fetch
+    from guarismo.data.sources import fetch, where_is
 
     with showing(f"Fetching {name}") as progress:
-        folder = fetch(name, progress)
-    say(f"{name} is in {folder}")
+        fetch(name, progress)
+    say(f"{name} is here: {where_is(name)}")
 
 
 @data.command(name="import")

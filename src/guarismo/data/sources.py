@@ -384,9 +384,17 @@ class Verdict:
     verdict: str
 
 
+def published_files(name: str) -> Mapping[str, KnownFile]:
+    """The files of a known source. Raises DataError for one that has none of its own."""
+    files = known_source(name).files
+    if not files:
+        raise DataError(f"{name} comes with the installation: there is nothing to import or to verify.")
+    return files
+
+
 def verify(name: str, progress: Progress = silent) -> list[Verdict]:
     """Read every file of a known source and compare it with what was published."""
-    files = known_source(name).files
+    files = published_files(name)
     verdicts = []
     for done, (file, known) in enumerate(files.items()):
         progress(done, len(files), file=file)
@@ -410,7 +418,7 @@ def import_files(name: str, folder: str | Path, progress: Progress = silent) -> 
 
     Raises DataError, copying nothing, when one is missing or is not the published one.
     """
-    files, folder = known_source(name).files, Path(folder)
+    files, folder = published_files(name), Path(folder)
     found = {file: find_idx(folder, file) for file in files}
     verdicts = [judge(file, found[file], known) for file, known in files.items()]
     if wrong := [verdict for verdict in verdicts if not verdict.exact]:
@@ -465,15 +473,18 @@ def fetch(name: str, progress: Progress = silent, mirrors: Sequence[str] | None 
     """
     source = known_source(name)
     home = cache_folder() / "data" / name
-    if source.files:
-        try:
-            home.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_write(home, error) from error
     for file, known in source.files.items():
         if find(name, file) is None:
+            make_home(home)
             fetch_file(name, file, known, home, mirrors or source.mirrors, progress)
     return home
+
+
+def make_home(home: Path) -> None:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(home, error) from error
 
 
 def fetch_file(name: str, file: str, known: KnownFile, home: Path, mirrors: Sequence[str], progress: Progress) -> None:

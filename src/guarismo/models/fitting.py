@@ -272,7 +272,12 @@ def to_onnx(network: Any, shape: tuple[int, int, int]) -> bytes:
     network(np.zeros((1, *shape), dtype=np.uint8))  # Keras exports only what has been called
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tf2onnx speaks of NumPy names that it no longer needs
-        network.export(Path(place) / "model.onnx", format="onnx", verbose=False)
+        try:
+            network.export(Path(place) / "model.onnx", format="onnx", verbose=False)
+        except ImportError as error:  # each backend of Keras has its own converter
+            raise RunError(
+                f"Keras cannot write ONNX with this backend: {error}. Then go on with: guarismo train --resume RUN"
+            ) from None
         return (Path(place) / "model.onnx").read_bytes()
 
 
@@ -283,11 +288,20 @@ def wants_bfloat16(settings: Settings) -> bool:
     """
     if settings.precision != "auto":
         return settings.precision == "bfloat16"
-    if keras.distribution.list_devices("gpu"):
+    if has_gpu():
         return True
     cpu = Path("/proc/cpuinfo")
     flags = cpu.read_text() if platform.system() == "Linux" and cpu.exists() else ""
     return keras.backend.backend() == "tensorflow" and ("amx_bf16" in flags or "avx512_bf16" in flags)
+
+
+def has_gpu() -> bool:
+    """Whether the backend computes on a GPU (Keras cannot list PyTorch's devices)."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return bool(torch.cuda.is_available())
+    return any(device.startswith("gpu") for device in keras.distribution.list_devices())
 
 
 @contextmanager
