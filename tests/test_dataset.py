@@ -16,6 +16,7 @@ from guarismo.data.dataset import (
     Split,
     data_uri,
     empty_like,
+    join,
     pick_samples,
     split_dataset,
     tile,
@@ -47,6 +48,34 @@ def test_each_image_needs_one_label_and_one_group():
         Split(images, np.zeros(3, np.int64))
     with pytest.raises(DataError, match="groups of shape"):
         Split(images, np.zeros(2, np.int64), np.zeros(1, np.int64))
+    with pytest.raises(DataError, match="names of shape"):
+        Split(images, np.zeros(2, np.int64), names=np.array(["a.png"]))
+
+
+def named(labels, names) -> Split:
+    return replace(numbered(labels), names=np.array(names))
+
+
+def test_names_travel_with_their_images_and_are_no_part_of_the_fingerprint():
+    split = named([0, 1, 1], ["a.png", "b.png", "c.png"])
+    assert split.take(np.array([2, 0])).names.tolist() == ["c.png", "a.png"]
+    assert empty_like(split).names.tolist() == []
+    assert split.fingerprint == numbered([0, 1, 1]).fingerprint
+
+
+def test_names_travel_into_the_parts_of_a_dataset():
+    dataset = split_dataset("a", named([0, 1] * 20, [f"{number}.png" for number in range(40)]), ("a", "b"))
+    for split in dataset.splits.values():
+        assert split.names.tolist() == [f"{number}.png" for number in numbers_of(split)]
+    assert dataset.samples()[0].shape == (2, 10, 1, 1, 3)
+
+
+def test_splits_are_joined_in_order_with_names_where_all_have_them():
+    first, second = named([0, 1], ["a", "b"]), named([1], ["long name"])
+    both = join([first, second])
+    assert (both.labels.tolist(), both.names.tolist()) == ([0, 1, 1], ["a", "b", "long name"])
+    assert join([first, numbered([1], [7])]).names is None
+    assert join([first]) is first
 
 
 def test_the_fingerprint_is_of_the_content():

@@ -111,3 +111,9 @@ def test_images_of_other_shapes_than_square_are_measured():
     assert found.means.shape == (2, 3, 5, 1)
     assert found.repeats == {"train": 1, "validation": 1, "test": 1}
     assert found.contradictions == 6
+
+
+def test_a_dataset_with_file_names_is_explored_like_any_other():
+    dataset = bars_dataset()
+    named = replace(dataset.train, names=np.array([f"{number}.png" for number in range(180)]))
+    assert explore(replace(dataset, train=named)).as_json() == explore(dataset).as_json()

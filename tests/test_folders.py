@@ -45,6 +45,7 @@ def test_class_folders_become_labels(cats_and_dogs):
     assert content.class_names == ("cats", "dogs")
     assert content.train.labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
     assert content.train.images[:, 0, 0, 0].tolist() == [10, 11, 12, 13, 20, 21, 22, 23]
+    assert content.train.names.tolist() == [f"{name}/{number}.png" for name in ("cats", "dogs") for number in range(4)]
     assert content.train.images.shape == (8, 4, 6, 1)
     assert content.notes == ()
 
@@ -115,6 +116,13 @@ def test_a_class_that_training_lacks_is_named(tmp_path):
 # Size and colour
 
 
+def test_colour_that_is_lost_is_counted(cats_and_dogs):
+    Image.new("RGB", (6, 4), (200, 0, 0)).save(cats_and_dogs / "cats" / "red.png")
+    for _ in range(2):  # packed, then reopened
+        assert read_folder(cats_and_dogs, channels=1).notes == ("1 RGB images became grey.",)
+    assert read_folder(cats_and_dogs).notes == ()
+
+
 def test_the_most_common_size_wins_and_others_are_scaled_and_counted(cats_and_dogs):
     draw(cats_and_dogs / "cats" / "big.png", 99, size=(600, 400))
     content = read_folder(cats_and_dogs)
@@ -177,6 +185,7 @@ def test_skip_bad_goes_on_and_lists_them(cats_and_dogs):
         content = read_folder(cats_and_dogs, skip_bad=True)
         assert content.train.images[:, 0, 0, 0].tolist() == [10, 12, 13, 20, 21, 22]
         assert content.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+        assert "cats/1.png" not in content.train.names
         assert "2 unreadable images were left out: cats/1.png, dogs/3.png." in content.notes
     with pytest.raises(DataError, match="2 images cannot be read"):
         read_folder(cats_and_dogs)

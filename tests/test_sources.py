@@ -18,7 +18,7 @@ from PIL import Image
 
 from foreign import idx
 from guarismo.data import sources
-from guarismo.data.sources import SOURCES, KnownFile, LoadSettings, Source, load
+from guarismo.data.sources import SOURCES, KnownFile, LoadSettings, Source, load, load_whole
 from guarismo.data.tables import read_csv
 from guarismo.errors import DataError
 
@@ -207,6 +207,78 @@ def test_a_folder_of_four_is_loaded_for_what_it_is(places):
     assert (dataset.name, dataset.class_names) == ("mine", ("0", "1", "2"))
     pair = load(places / "mine" / "t10k-images-idx3-ubyte.gz", LoadSettings(test=0.25, validation=0.25))
     assert len(pair.test) == 3
+
+
+# All of a source, to be answered
+
+
+def test_two_labelled_rows_are_enough_to_be_answered(tmp_path):
+    rows = [",".join(map(str, ["label", *range(16)])), "7," + ",".join(["9"] * 16), "7," + ",".join(["8"] * 16)]
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    split, notes = load_whole(tmp_path / "a.csv", (4, 4, 1))
+    assert split.images[:, 0, 0, 0].tolist() == [9, 8]
+    assert (split.labels.tolist(), split.names, notes) == ([0, 0], None, ())
+
+
+def squares(folder: Path, **greys: int) -> Path:
+    """Pictures of 4×4, one of each grey value; in names, __ stands for /."""
+    for name, grey in greys.items():
+        path = folder / f"{name.replace('__', '/')}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), grey).save(path)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "greys, labels",
+    [
+        ({"b": 2, "a": 1, "c": 3}, [-1, -1, -1]),
+        ({"cats__a": 1, "cats__b": 2, "dogs__a": 3}, [0, 0, 1]),
+        ({"test__cats__a": 3, "train__dogs__a": 2, "train__cats__a": 1}, [0, 1, 0]),
+    ],
+    ids=["flat", "classes", "parts"],
+)
+def test_a_whole_folder_comes_in_its_order_with_names(tmp_path, greys, labels):
+    split, notes = load_whole(squares(tmp_path / "in", **greys), (4, 4, 1))
+    assert split.images[:, 0, 0, 0].tolist() == [1, 2, 3]
+    assert [greys[name.removesuffix(".png").replace("/", "__")] for name in split.names] == [1, 2, 3]
+    assert (split.labels.tolist(), notes) == (labels, ())
+
+
+def test_names_tell_which_files_of_a_folder_were_read(tmp_path):
+    folder = squares(tmp_path / "in", a=1, b=2, c=3)
+    (folder / "b.png").write_bytes(b"")
+    split, notes = load_whole(folder, (4, 4, 1), LoadSettings(skip_bad=True))
+    assert split.names.tolist() == ["a.png", "c.png"]
+    assert notes == ("1 unreadable images were left out: b.png.",)
+
+
+def test_all_parts_of_an_npz_follow_each_other_brought_to_the_shape(tmp_path):
+    ones = np.ones((4, 4), np.uint8)
+    train, test = np.array([5, 3, 4])[:, None, None] * ones, np.array([1, 2])[:, None, None] * ones
+    parts = {"x_train": train, "y_train": [0, 1, 1], "x_test": test, "y_test": [1, 0]}
+    np.savez(tmp_path / "a.npz", **parts)
+    split, notes = load_whole(tmp_path / "a.npz", (6, 8, 3))
+    assert split.images.shape == (5, 6, 8, 3)
+    assert split.images[:, 0, 0, 0].tolist() == [5, 3, 4, 1, 2]
+    assert split.labels.tolist() == [0, 1, 1, 1, 0]
+    assert notes == ("5 images of another size were scaled to fit 6×8.", "5 grey images became RGB.")
+
+
+def test_a_whole_folder_is_brought_to_the_shape_as_for_training(tmp_path):
+    """Straight from each file's own size: scaling twice would blur."""
+    folder = squares(tmp_path / "in", a=1, b=2, c=3)
+    Image.fromarray(np.arange(35 * 20 * 3, dtype=np.uint8).reshape(35, 20, 3)).save(folder / "d.png")
+    split, notes = load_whole(folder, (5, 5, 1))
+    expected = load(folder, LoadSettings(size=5, channels=1)).test
+    np.testing.assert_array_equal(split.images, expected.images)
+    assert notes == ("4 images of another size were scaled to fit 5×5.", "1 RGB images became grey.")
+    assert load_whole(squares(tmp_path / "grey", a=1), (4, 4, 3))[1] == ("1 grey images became RGB.",)
+
+
+def test_a_known_source_can_be_had_whole():
+    split, _ = load_whole("digits", (28, 28, 1))
+    assert len(split) == 5000
 
 
 # Fetching, from real servers with planted faults

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
@@ -25,12 +25,14 @@ class Split:
     """Images that belong together.
 
     images: uint8 (n, h, w, c), c = 1 (grey) or 3 (RGB); labels: int64 (n,), `UNKNOWN` where not known;
-    groups: int64 (n,), images with one number share a writer or an original, or None.
+    groups: int64 (n,), images with one number share a writer or an original, or None;
+    names: str (n,), the files that they came from, relative to their source, or None.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     groups: NDArray[np.int64] | None = None
+    names: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
@@ -38,7 +40,7 @@ class Split:
                 f"Expected images as uint8 (n, h, w, c), received {self.images.dtype} {self.images.shape}. "
                 "Give grey values 0…255 with a channel axis."
             )
-        for name, column in (("labels", self.labels), ("groups", self.groups)):
+        for name, column in (("labels", self.labels), ("groups", self.groups), ("names", self.names)):
             if column is not None and column.shape != (len(self.images),):
                 raise DataError(
                     f"{len(self.images)} images but {name} of shape {column.shape}: "
@@ -54,7 +56,8 @@ class Split:
     def take(self, indices: NDArray[np.int64]) -> Split:
         """The chosen images, in the order of `indices` (int (m,))."""
         groups = None if self.groups is None else self.groups[indices]
-        return Split(self.images[indices], self.labels[indices], groups)
+        names = None if self.names is None else self.names[indices]
+        return Split(self.images[indices], self.labels[indices], groups, names)
 
     @property
     def labelled(self) -> bool:
@@ -63,7 +66,7 @@ class Split:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over shape, images and labels: equal exactly when the content is."""
+        """sha256 over shape, images and labels: equal exactly when these are, whatever the files are called."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
         digest.update(np.ascontiguousarray(self.images).data)
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
@@ -198,6 +201,21 @@ def draw_grouped(
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=int(rng.integers(2**31)))
     _, chosen = next(splitter.split(candidates, split.labels[candidates], groups))
     return np.sort(candidates[chosen])
+
+
+def join(splits: Sequence[Split]) -> Split:
+    """All their images, in this order; groups and names where every one has them."""
+    first, *more = splits
+    if not more:
+        return first
+    groups = [split.groups for split in splits if split.groups is not None]
+    names = [split.names for split in splits if split.names is not None]
+    return Split(
+        np.concatenate([split.images for split in splits]),
+        np.concatenate([split.labels for split in splits]),
+        np.concatenate(groups) if len(groups) == len(splits) else None,
+        np.concatenate(names) if len(names) == len(splits) else None,
+    )
 
 
 def empty_like(split: Split) -> Split:

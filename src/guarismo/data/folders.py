@@ -35,13 +35,14 @@ from guarismo.data.images import (
     fit_image,
     has_colour,
     image_size,
+    recoloured_note,
     resized_note,
     with_channels,
 )
 from guarismo.errors import DataError
 from guarismo.progress import Progress, silent
 
-FORMAT = 1
+FORMAT = 2
 """Version of the pack; another one is made again."""
 
 PARTS = {
@@ -224,7 +225,7 @@ def read_folder(
 
 
 def bad_images(folder: Path, bad: Mapping[str, str]) -> DataError:
-    first = ", ".join(list(bad)[:5]) + (", …" if len(bad) > 5 else "")
+    first = ", ".join(map(in_text, list(bad)[:5])) + (", …" if len(bad) > 5 else "")
     count = "1 image" if len(bad) == 1 else f"{len(bad):,} images"
     return DataError(
         f"{folder}: {count} cannot be read: {first}. {next(iter(bad.values()))} "
@@ -232,10 +233,16 @@ def bad_images(folder: Path, bad: Mapping[str, str]) -> DataError:
     )
 
 
+def in_text(path: str) -> str:
+    r"""The path as it can be written anywhere: a byte that is not UTF-8 becomes \xe9."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def arrange(listing: Listing, pack: Pack, places: list[Placed], rows: NDArray[np.int64]) -> Content:
     """The rows of a pack, divided into parts; class names come from the training part, in natural order."""
     parts = np.array([place.part for place in places])
     words = np.array([place.label or "" for place in places])
+    files = np.array([in_text(listing.files[row].path) for row in rows])
     names = class_names_of(listing.folder, words[parts == "train"])
     names = () if names == ("",) else names
     splits = {}
@@ -245,17 +252,19 @@ def arrange(listing: Listing, pack: Pack, places: list[Placed], rows: NDArray[np
             continue
         labels = None if not any(words[chosen]) else words[chosen]
         coded = encode(listing.folder, labels, names, int(chosen.sum()))
-        splits[part] = Split(pack.images[rows[chosen]], coded)
+        splits[part] = Split(pack.images[rows[chosen]], coded, names=files[chosen])
     return Content(class_names=names, notes=notes_of(listing, pack), **splits)
 
 
 def notes_of(listing: Listing, pack: Pack) -> tuple[str, ...]:
     height, width = pack.images.shape[1:3]
     notes = [resized_note(pack.resized, height, width)] if pack.resized else []
+    if pack.recoloured:
+        notes.append(recoloured_note(pack.recoloured, 1))
     if listing.ignored:
         notes.append(f"{listing.ignored:,} files that are hidden or no images were ignored.")
     if pack.bad:
-        notes.append(f"{len(pack.bad):,} unreadable images were left out: {', '.join(pack.bad)}.")
+        notes.append(f"{len(pack.bad):,} unreadable images were left out: {', '.join(map(in_text, pack.bad))}.")
     return tuple(notes)
 
 
@@ -264,10 +273,12 @@ def notes_of(listing: Listing, pack: Pack) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Pack:
-    """images: uint8 (files, h, w, c), read from disk as needed; `bad` maps unreadable files to the reason."""
+    """images: uint8 (files, h, w, c), read from disk as needed; `resized` and `recoloured` count those that another
+    size or grey was forced upon; `bad` maps unreadable files to the reason."""
 
     images: Pixels
     resized: int
+    recoloured: int
     bad: Mapping[str, str]
 
 
@@ -307,7 +318,7 @@ def open_pack(place: Path, digest: str) -> Pack | None:
             ):  # 1.2 GB/s: 0.04 s for 60,000 of 28×28
                 return None
         images = np.load(place / "images.npy", mmap_mode="r", allow_pickle=False)
-        return Pack(images, index["resized"], index["bad"])
+        return Pack(images, index["resized"], index["recoloured"], index["bad"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -341,6 +352,7 @@ def write_index(aside: Path, listing: Listing, done: Outcome) -> None:
         "listing": listing.digest,
         "sha256": sha256,
         "resized": done.resized,
+        "recoloured": done.recoloured,
         "bad": dict(sorted(done.bad.items())),
     }
     (aside / "index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
@@ -379,11 +391,21 @@ def sampled_colour(listing: Listing) -> bool:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of some files: how many were resized, which are unreadable and why, whether one was coloured."""
+    """What came of some files: how many were resized or lost their colours, which are unreadable and why,
+    whether one was coloured."""
 
     resized: int = 0
+    recoloured: int = 0
     bad: Mapping[str, str] = field(default_factory=dict)
     coloured: bool = False
+
+    def plus(self, other: Outcome) -> Outcome:
+        return Outcome(
+            self.resized + other.resized,
+            self.recoloured + other.recoloured,
+            {**self.bad, **other.bad},
+            self.coloured or other.coloured,
+        )
 
 
 def decode_all(
@@ -398,7 +420,7 @@ def decode_all(
     total, done = Outcome(), 0
     with outcomes_of(target, listing.folder, tasks, stop_at_colour and channels == 1) as outcomes:
         for outcome, count in outcomes:
-            total = Outcome(total.resized + outcome.resized, {**total.bad, **outcome.bad}, outcome.coloured)
+            total = total.plus(outcome)
             if total.coloured:
                 return total
             done += count
@@ -463,15 +485,17 @@ def decode_chunk(target: Path, folder: Path, start: int, paths: list[str], grey_
     """Decode files into the rows from `start` on; gives up at the first coloured one where only grey will do."""
     rows = np.load(target, mmap_mode="r+")[start : start + len(paths)]
     height, width, channels = rows.shape[1:]
-    resized, bad = 0, {}
+    resized, recoloured, bad = 0, 0, {}
     for row, path in zip(rows, paths, strict=True):
         try:
             image = decode_image(folder / path, path)
         except DataError as error:
             bad[path] = str(error)
             continue
-        if grey_only and has_colour(image):
-            return Outcome(coloured=True), 0
+        if channels == 1 and has_colour(image):
+            if grey_only:
+                return Outcome(coloured=True), 0
+            recoloured += 1
         resized += image.shape[:2] != (height, width)
         row[:] = fit_image(with_channels(image, channels), height, width)
-    return Outcome(resized, bad), len(paths)
+    return Outcome(resized, recoloured, bad), len(paths)

@@ -178,3 +178,7 @@ def border_colour(image: Pixels) -> Pixels:
 
 def resized_note(count: int, height: int, width: int) -> str:
     return f"{count:,} images of another size were scaled to fit {height}×{width}."
+
+
+def recoloured_note(count: int, channels: int) -> str:
+    return f"{count:,} {'RGB images became grey' if channels == 1 else 'grey images became RGB'}."

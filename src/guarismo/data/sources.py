@@ -25,14 +25,17 @@ from guarismo.data.arrays import (
     read_npz,
 )
 from guarismo.data.content import Content, as_images, content_of, tidy_labels
-from guarismo.data.dataset import Dataset, Split, empty_like, split_dataset
+from guarismo.data.dataset import Dataset, Split, empty_like, join, split_dataset
 from guarismo.data.folders import cache_folder, cannot_write, read_folder
-from guarismo.data.images import Pixels, fit_image, resized_note, with_channels
+from guarismo.data.images import Pixels, fit_image, recoloured_note, resized_note, with_channels
 from guarismo.data.tables import read_csv, read_parquet
 from guarismo.errors import DataError, unknown
 from guarismo.progress import Progress, silent
 
 # How to load
+
+Side = tuple[int, int] | None
+"""(h, w) that every image shall have, or None: as they are."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,32 @@ def load(source: str | Path, how: LoadSettings = LoadSettings(), progress: Progr
 
     Raises DataError for an unknown or damaged source, or too few images to divide.
     """
+    side = None if how.size is None else (how.size, how.size)
+    place, name, content = read_source(source, side, how, progress)
+    return divide(name, conform(content, side, how.channels), how, {"source": place, **asdict(how)})
+
+
+def load_whole(
+    source: str | Path, shape: tuple[int, int, int], how: LoadSettings = LoadSettings(), progress: Progress = silent
+) -> tuple[Split, tuple[str, ...]]:
+    """(every image of a source, undivided, brought to `shape` (h, w, c); sentences about what was changed).
+
+    In the source's own order: its training images, then those for validation and test where it has them. For
+    answering, not for learning: one image is enough. Raises DataError for an unknown or damaged source.
+    """
+    *side, channels = shape
+    grey = replace(how, channels=1 if channels == 1 else None)  # whether grey becomes RGB is seen afterwards
+    *_, content = read_source(source, (side[0], side[1]), grey, progress)
+    content = conform(content, (side[0], side[1]), channels)
+    return join([part for part in (content.train, content.validation, content.test) if part]), content.notes
+
+
+def read_source(source: str | Path, side: Side, how: LoadSettings, progress: Progress) -> tuple[str, str, Content]:
+    """(where it is, its name, its content); only a folder of images is brought to size and channels already."""
     if isinstance(source, str) and source in SOURCES:  # a folder of that name is given as ./mnist
-        place, name, content = source, source, load_known(source, progress)
-    else:
-        path = existing(source)
-        place, name = str(path), path.name.split(".")[0] or path.name
-        content = READERS[kind_of(path)](path, how, progress)
-    content = conform(content, how)
-    return divide(name, content, how, {"source": place, **asdict(how)})
+        return source, source, load_known(source, progress)
+    path = existing(source)
+    return str(path), path.name.split(".")[0] or path.name, READERS[kind_of(path)](path, side, how, progress)
 
 
 def reload(origin: Mapping[str, Any], progress: Progress = silent) -> Dataset:
@@ -104,12 +125,11 @@ def kind_of(path: Path) -> str:
     )
 
 
-def read_images(path: Path, how: LoadSettings, progress: Progress) -> Content:
-    size = None if how.size is None else (how.size, how.size)
-    return read_folder(path, size, how.channels, how.skip_bad, progress)
+def read_images(path: Path, side: Side, how: LoadSettings, progress: Progress) -> Content:
+    return read_folder(path, side, how.channels, how.skip_bad, progress)
 
 
-Reader = Callable[[Path, LoadSettings, Progress], Content]
+Reader = Callable[[Path, Side, LoadSettings, Progress], Content]
 
 READERS: dict[str, Reader] = {
     "idx": lambda path, *_: read_idx_pair(path),
@@ -121,19 +141,20 @@ READERS: dict[str, Reader] = {
 }
 
 
-def conform(content: Content, how: LoadSettings) -> Content:
+def conform(content: Content, side: Side, channels: int | None) -> Content:
     """The same with the size and channels that were asked for; what changed is noted."""
-    height, width, channels = content.train.images.shape[1:]
-    side, wanted = (how.size or height, how.size or width), how.channels or channels
-    if (side, wanted) == ((height, width), channels):
+    height, width, channels_now = content.train.images.shape[1:]
+    side, channels = side or (height, width), channels or channels_now
+    if (*side, channels) == (height, width, channels_now):
         return content
     parts = {"train": content.train, "validation": content.validation, "test": content.test}
     fitted: dict[str, Any] = {
-        name: fitted_split(part, side, wanted) for name, part in parts.items() if part is not None
+        name: fitted_split(part, side, channels) for name, part in parts.items() if part is not None
     }
     count = sum(len(part) for part in fitted.values())
-    notes = (resized_note(count, *side),) if side != (height, width) else ()
-    return replace(content, **fitted, notes=(*content.notes, *notes))
+    resized = (resized_note(count, *side),) if side != (height, width) else ()
+    recoloured = (recoloured_note(count, channels),) if channels != channels_now else ()
+    return replace(content, **fitted, notes=(*content.notes, *resized, *recoloured))
 
 
 def fitted_split(split: Split, side: tuple[int, int], channels: int) -> Split:
