@@ -1,12 +1,18 @@
 """Files from elsewhere: small whole ones, and the same with bytes altered, which may be refused but never surprise."""
 
 import io
+import os
+import shutil
 import struct
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -30,6 +36,21 @@ def png(image: np.ndarray) -> bytes:
     target = io.BytesIO()
     Image.fromarray(image).save(target, "PNG")
     return target.getvalue()
+
+
+# Permissions
+
+WITHOUT_RIGHTS = ["setpriv", *(f"--{kind}=-dac_override,-dac_read_search" for kind in ("bounding-set", "inh-caps"))]
+
+
+def printed_by_a_user(script: str) -> str:
+    """What a Python script prints in a process that is bound by permissions, as root, who may run the tests, is not."""
+    as_user = WITHOUT_RIGHTS if os.geteuid() == 0 else []
+    if as_user and (not shutil.which("setpriv") or subprocess.run([*as_user, "true"], capture_output=True).returncode):
+        pytest.skip("root may read and write everything, and setpriv cannot take that right away")
+    ran = subprocess.run([*as_user, sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
 
 
 # Any bytes at all: content or DataError, nothing else

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from foreign import printed_by_a_user
 from guarismo.data import folders
 from guarismo.data.dataset import UNKNOWN
 from guarismo.data.folders import read_folder
@@ -111,6 +112,59 @@ def test_a_class_that_training_lacks_is_named(tmp_path):
     draw(tmp_path / "in" / "test" / "birds" / "a.png")
     with pytest.raises(DataError, match="'birds' is in the test part only"):
         read_folder(tmp_path / "in")
+
+
+@pytest.mark.parametrize("third", ["docs", "cats"])
+def test_a_third_folder_beside_train_and_test_is_named_with_the_remedy(tmp_path, third):
+    draw(tmp_path / "in" / "train" / "cats" / "a.png")
+    draw(tmp_path / "in" / "test" / "cats" / "a.png")
+    (tmp_path / "in" / third).mkdir()
+    with pytest.raises(DataError, match=rf"test/ and train/, and beside them {third}/.*Move what is no part"):
+        read_folder(tmp_path / "in")
+
+
+@pytest.mark.parametrize("names", [["test"], ["val", "Test"]])
+def test_a_test_part_without_train_is_told(tmp_path, names):
+    for name in names:
+        draw(tmp_path / "in" / name / "cats" / "a.png")
+    with pytest.raises(DataError, match=r"but no train/\. Add train/"):
+        read_folder(tmp_path / "in")
+    assert read_folder(tmp_path / "in" / names[0]).class_names == ("cats",)
+
+
+def test_a_train_beside_other_vehicles_is_a_class_which_is_noted(tmp_path):
+    for name in ("car", "train"):
+        draw(tmp_path / "in" / name / "a.png")
+    content = read_folder(tmp_path / "in")
+    assert content.class_names == ("car", "train")
+    assert content.notes == ("The folder train/ was taken for a class, not for a part.",)
+
+
+def strange(folder: Path, name: bytes) -> Path:
+    """The path of that name, which is not UTF-8."""
+    path = folder / os.fsdecode(name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    path.unlink()
+    return path
+
+
+def test_a_class_folder_whose_name_is_not_utf8_is_named_with_the_remedy(cats_and_dogs):
+    draw(strange(cats_and_dogs, b"caf\xe9") / "a.png")
+    with pytest.raises(DataError, match=r"class folder caf\\xe9 in .*Rename"):
+        read_folder(cats_and_dogs)
+
+
+def test_a_file_whose_name_is_not_utf8_is_read_and_its_name_can_be_written(cats_and_dogs):
+    draw(strange(cats_and_dogs / "cats", b"caf\xe9.png"))
+    strange(cats_and_dogs / "dogs", b"\xff.png").write_bytes(b"")
+    for _ in range(2):  # packed, then reopened
+        content = read_folder(cats_and_dogs, skip_bad=True)
+        assert content.train.names[4] == r"cats/caf\xe9.png"
+        assert content.notes == (r"1 unreadable images were left out: dogs/\xff.png.",)
 
 
 # Size and colour
@@ -255,6 +309,48 @@ def test_a_cache_that_cannot_be_written_says_how_to_choose_another(cats_and_dogs
         read_folder(cats_and_dogs)
 
 
+def test_a_pack_in_a_cache_that_can_only_be_read_is_opened(cats_and_dogs, cache):
+    read_folder(cats_and_dogs)
+    for folder in (*packs(cache), cache / "packs"):
+        folder.chmod(0o555)
+    (lock,) = (cache / "packs").glob("*.lock")
+    lock.chmod(0o444)
+    script = f"""
+        from guarismo.data.folders import read_folder
+        from guarismo.errors import DataError
+        print(len(read_folder({str(cats_and_dogs)!r}).train))
+        try:
+            read_folder({str(cats_and_dogs)!r}, channels=3)
+        except DataError as error:
+            print(error)
+    """
+    try:
+        opened, refused = printed_by_a_user(script).splitlines()
+    finally:
+        (cache / "packs").chmod(0o755)
+    assert opened == "8"
+    assert "Cannot write into the cache" in refused and "GUARISMO_CACHE" in refused
+
+
+def test_a_file_that_may_be_read_again_is_read_again(cats_and_dogs):
+    forbidden = cats_and_dogs / "cats" / "1.png"
+    forbidden.chmod(0)
+    script = f"""
+        from pathlib import Path
+        from guarismo.data.folders import read_folder
+        from guarismo.errors import DataError
+        try:
+            read_folder({str(cats_and_dogs)!r})
+        except DataError as error:
+            print(error)
+        Path({str(forbidden)!r}).chmod(0o644)
+        print(len(read_folder({str(cats_and_dogs)!r}).train))
+    """
+    refused, read = printed_by_a_user(script).splitlines()
+    assert "cats/1.png cannot be read: Permission denied" in refused
+    assert read == "8"
+
+
 def test_a_full_disk_leaves_nothing_behind(cats_and_dogs, cache):
     """The system refuses files beyond a limit, as it does on a full disk."""
     resource = pytest.importorskip("resource", reason="POSIX only")
@@ -298,6 +394,17 @@ def test_many_images_are_decoded_in_parallel_and_in_order(many):
     names = sorted(path.name for path in (many / "a").iterdir())
     assert np.flatnonzero(images[:, 0, 0, 0] == 200).tolist() == [names.index("777.png")]
     assert seen[-1] == (len(names), len(names))
+
+
+def test_a_corrupt_image_among_many_is_named_or_left_out_in_parallel_too(many):
+    bad = many / "a" / "777.png"
+    bad.write_bytes(bad.read_bytes()[:40])
+    with pytest.raises(DataError, match=r"1 image cannot be read: a/777\.png.*--skip-bad"):
+        read_folder(many)
+    content = read_folder(many, skip_bad=True)
+    assert len(content.train) == folders.FEW + 499
+    assert (content.train.images == 7).all()
+    assert content.notes == ("1 unreadable images were left out: a/777.png.",)
 
 
 def test_ctrl_c_ends_the_workers_and_removes_what_was_begun(many, cache):

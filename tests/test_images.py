@@ -32,6 +32,14 @@ def test_every_mode_becomes_grey_or_rgb_bytes(tmp_path):
     assert decode_image(saved(tmp_path / "c.jpg", grey.convert("CMYK"))).shape == (2, 2, 3)
 
 
+@pytest.mark.parametrize("kind", [np.uint16, np.int32])
+def test_8_bit_values_in_a_wider_file_stay_as_they_are(tmp_path, kind):
+    path = saved(tmp_path / "a.tiff", Image.fromarray(GREY.astype(kind)))
+    np.testing.assert_array_equal(decode_image(path)[..., 0], GREY)
+    path = saved(tmp_path / "b.tiff", Image.fromarray(GREY.astype(kind) + 1))  # up to 256: of 16 bits
+    assert decode_image(path)[..., 0].tolist() == [[0, 0], [0, 1]]
+
+
 def test_transparency_is_laid_on_white(tmp_path):
     glass = Image.new("RGBA", (2, 2), (255, 0, 0, 0))
     assert decode_image(saved(tmp_path / "rgba.png", glass)).min() == 255

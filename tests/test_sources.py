@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foreign import idx
+from foreign import idx, printed_by_a_user
 from guarismo.data import sources
 from guarismo.data.sources import SOURCES, KnownFile, LoadSettings, Source, load, load_whole
 from guarismo.data.tables import read_csv
@@ -207,6 +207,32 @@ def test_a_folder_of_four_is_loaded_for_what_it_is(places):
     assert (dataset.name, dataset.class_names) == ("mine", ("0", "1", "2"))
     pair = load(places / "mine" / "t10k-images-idx3-ubyte.gz", LoadSettings(test=0.25, validation=0.25))
     assert len(pair.test) == 3
+
+
+def test_what_may_not_be_read_says_so_in_the_words_of_the_system(tmp_path):
+    names = ["a.npz", "a.csv", "a.parquet", "train-images-idx3-ubyte", "one/a.png", "folder", "closed/a.npz"]
+    for name in names:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.mkdir() if name == "folder" else path.write_bytes(b"something")
+        path.chmod(0)
+    (tmp_path / "train-labels-idx1-ubyte").touch()
+    (tmp_path / "closed").chmod(0)
+    script = f"""
+        from guarismo.data.sources import load
+        from guarismo.errors import DataError
+        for name in {[name.replace("one/a.png", "one") for name in names]}:
+            try:
+                load({str(tmp_path)!r} + "/" + name)
+            except DataError as error:
+                print(error)
+    """
+    told = printed_by_a_user(script).splitlines()
+    (tmp_path / "folder").chmod(0o755)
+    (tmp_path / "closed").chmod(0o755)
+    for name, message in zip(names, told, strict=True):
+        assert f"{Path(name).name} cannot be read: Permission denied. " in message
+        assert "Errno" not in message and "damaged" not in message
 
 
 # All of a source, to be answered

@@ -88,6 +88,18 @@ def test_what_is_no_table_of_square_images_is_refused(tmp_path, content):
         read_csv(write(tmp_path / "a.csv", content))
 
 
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "spaces"}
+
+
+@pytest.mark.parametrize("heading", [True, False])
+@pytest.mark.parametrize("separator", SEPARATORS)
+def test_another_separator_than_commas_is_named(tmp_path, separator, heading):
+    lines = [KAGGLE, row(3)] if heading else [row(3), row(4)]
+    path = csv_file(tmp_path, *(line.replace(",", separator) for line in lines))
+    with pytest.raises(DataError, match=f"separated by {SEPARATORS[separator]}, expected commas"):
+        read_csv(path)
+
+
 # Parquet
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guarismo.data.content import Content, as_images, class_names_of, content_of, encode, tidy_labels, to_pixels
-from guarismo.data.images import Pixels
+from guarismo.data.images import Pixels, cannot_read, system_refused
 from guarismo.errors import DataError
 
 MOST_BYTES = 8 * 2**30
@@ -50,7 +50,7 @@ def idx_content(path: Path) -> Pixels:
             file.seek(0)
             return inflated_idx(path, file, size) if packed else plain_idx(path, file, size)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise cannot_read(path, error) from None
 
 
 def idx_array(path: Path, content: Pixels) -> Pixels:
@@ -131,12 +131,15 @@ def fill(content: Pixels, head: bytes, inflate: Any, file: IO[bytes]) -> int:
 
 
 def find_idx(folder: Path, name: str) -> Path | None:
-    """The file of that name in the folder: with or without .gz, with Kaggle's dot before idx."""
-    for stem in (name, name.replace("-idx", ".idx")):
-        for path in (folder / f"{stem}.gz", folder / stem):
-            if path.is_file():
-                return path
-    return None
+    """The file of that name in the folder: with or without .gz, with Kaggle's dot before idx.
+
+    Raises DataError for a folder that may not be searched.
+    """
+    stems = (name, name.replace("-idx", ".idx"))
+    try:
+        return next((path for stem in stems for path in (folder / f"{stem}.gz", folder / stem) if path.is_file()), None)
+    except OSError as error:
+        raise cannot_read(folder, error) from None
 
 
 def labels_beside(images: Path) -> Path:
@@ -222,6 +225,8 @@ def npz_arrays(path: Path, wanted: Iterable[str]) -> dict[str, NDArray[Any]]:
     except DataError:
         raise
     except (OSError, EOFError, ValueError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
+        if system_refused(error):
+            raise cannot_read(path, error) from None
         raise DataError(f"{path} is damaged or not an npz file ({error}). Save it again with numpy.savez.") from None
     except (NotImplementedError, RuntimeError, TypeError, OverflowError, struct.error) as error:
         raise DataError(f"{path} uses what npz files never use ({error}). Save it again with numpy.savez.") from None

@@ -24,12 +24,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from guarismo.data.arrays import MOST_BYTES
+from guarismo.data.arrays import MOST_BYTES, npy_header
 from guarismo.data.content import Content, class_names_of, encode
 from guarismo.data.dataset import Split
 from guarismo.data.images import (
     IMAGE_SUFFIXES,
     Pixels,
+    cannot_read,
     common_size,
     decode_image,
     fit_image,
@@ -83,7 +84,7 @@ def cannot_write(folder: Path, error: OSError) -> DataError:
 
 
 class File(NamedTuple):
-    """One image file: its path below the folder with '/', its bytes, and when it was last changed (ns).
+    """One image file: its path below the folder with '/', its bytes, and when it or its permissions changed (ns).
 
     A tuple, because 60,000 of them are made and sorted whenever a pack is opened: 0.35 s less than a dataclass.
     """
@@ -137,15 +138,20 @@ def entries_of(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return list(entries)
     except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror}.") from None
+        raise cannot_read(folder, error) from None
 
 
 def described(path: str, entry: os.DirEntry[str]) -> File:
     try:
         about = entry.stat()
     except OSError as error:
-        raise DataError(f"{entry.path} cannot be read: {error.strerror}.") from None
-    return File(path, about.st_size, about.st_mtime_ns)
+        raise cannot_read(in_text(entry.path), error) from None
+    return File(path, about.st_size, max(about.st_mtime_ns, about.st_ctime_ns))
+
+
+def in_text(path: str) -> str:
+    r"""The path as it can be written anywhere: a byte that is not UTF-8 becomes \xe9."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -157,20 +163,46 @@ class Placed:
 
 
 def place_files(listing: Listing) -> list[Placed]:
-    """The part and class of every file, by its path. Raises DataError for an empty class folder or an unclear class."""
-    tops = [name for name in listing.folders if "/" not in name]
-    parted = any(PARTS.get(name.lower()) == "train" for name in tops) and all(name.lower() in PARTS for name in tops)
+    """The part and class of every file, by its path.
+
+    Raises DataError for an empty class folder, a class that is unclear, or one whose name no file could record.
+    """
+    parted = has_parts(listing)
     check_class_folders(listing, 2 if parted else 1)
     below = {folder: placed(folder, parted) for folder in ("", *listing.folders)}
+    check_class_names(listing, {place.label for place in below.values() if place.label})
     places = [below[file.path.rpartition("/")[0]] for file in listing.files]
     labelled = {place.part for place in places if place.label}
     for file, place in zip(listing.files, places, strict=True):
         if place.label is None and place.part in labelled:
             raise DataError(
-                f"{listing.folder / file.path} lies beside class folders, so its class is unclear. "
+                f"{listing.folder / in_text(file.path)} lies beside class folders, so its class is unclear. "
                 "Move it into a class folder, or remove it."
             )
     return places
+
+
+def has_parts(listing: Listing) -> bool:
+    """Whether the topmost folders are train/, validation/ and test/, not classes.
+
+    One such name beside others is a class (a train is a vehicle). Raises DataError where they can be neither.
+    """
+    tops = [name for name in listing.folders if "/" not in name]
+    parts = {name: PARTS[name.lower()] for name in tops if name.lower() in PARTS}
+    others = [in_text(name) for name in tops if name not in parts]
+    found = " and ".join(f"{name}/" for name in parts)
+    if parts and not others and "train" not in parts.values():
+        raise DataError(
+            f"{listing.folder} holds {found} but no train/. Add train/ with the images to learn from, or name the "
+            f"folder {listing.folder / next(iter(parts))} itself."
+        )
+    if others and len(set(parts.values())) > 1:
+        raise DataError(
+            f"{listing.folder} holds {found}, and beside them {', '.join(f'{name}/' for name in others[:5])}: expected "
+            "either the parts of a set or class folders. Move what is no part elsewhere, or rename the parts if they "
+            "are classes."
+        )
+    return bool(parts) and not others
 
 
 def placed(folder: str, parted: bool) -> Placed:
@@ -182,13 +214,24 @@ def placed(folder: str, parted: bool) -> Placed:
     return Placed("train", names[0] if names else None)
 
 
+def check_class_names(listing: Listing, labels: set[str]) -> None:
+    """Raises DataError for a class name with bytes that are not UTF-8."""
+    for label in sorted(labels):
+        if in_text(label) != label:
+            raise DataError(
+                f"The name of the class folder {in_text(label)} in {listing.folder} is not UTF-8, so that no file "
+                "could record it. Rename the folder."
+            )
+
+
 def check_class_folders(listing: Listing, depth: int) -> None:
     """Raises DataError for the first folder at that depth without an image."""
     classes = [name for name in listing.folders if name.count("/") == depth - 1]
     filled = {"/".join(file.path.split("/")[:depth]) for file in listing.files}
     if empty := sorted(set(classes) - filled):
         raise DataError(
-            f"The class folder {listing.folder / empty[0]} holds no image. Add images to it, or remove the folder."
+            f"The class folder {listing.folder / in_text(empty[0])} holds no image. "
+            "Add images to it, or remove the folder."
         )
     if not listing.files:
         raise DataError(
@@ -209,7 +252,8 @@ def read_folder(
 ) -> Content:
     """Class folders of images, with or without train/, validation/ and test/ above them, or images alone.
 
-    Every image becomes `size` (h, w), by default the most common one; grey unless one is coloured.
+    Every image becomes `size` (h, w), by default the most common one; grey unless one is coloured. How values
+    of 16 bits become 8 is decided for each image by itself (`images.deep_pixels`).
     Raises DataError for an empty class, a class that training lacks, or, unless skip_bad, an unreadable image.
     """
     folder = Path(folder).resolve()
@@ -233,11 +277,6 @@ def bad_images(folder: Path, bad: Mapping[str, str]) -> DataError:
     )
 
 
-def in_text(path: str) -> str:
-    r"""The path as it can be written anywhere: a byte that is not UTF-8 becomes \xe9."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 def arrange(listing: Listing, pack: Pack, places: list[Placed], rows: NDArray[np.int64]) -> Content:
     """The rows of a pack, divided into parts; class names come from the training part, in natural order."""
     parts = np.array([place.part for place in places])
@@ -253,14 +292,17 @@ def arrange(listing: Listing, pack: Pack, places: list[Placed], rows: NDArray[np
         labels = None if not any(words[chosen]) else words[chosen]
         coded = encode(listing.folder, labels, names, int(chosen.sum()))
         splits[part] = Split(pack.images[rows[chosen]], coded, names=files[chosen])
-    return Content(class_names=names, notes=notes_of(listing, pack), **splits)
+    return Content(class_names=names, notes=notes_of(listing, pack, names), **splits)
 
 
-def notes_of(listing: Listing, pack: Pack) -> tuple[str, ...]:
+def notes_of(listing: Listing, pack: Pack, class_names: tuple[str, ...]) -> tuple[str, ...]:
     height, width = pack.images.shape[1:3]
     notes = [resized_note(pack.resized, height, width)] if pack.resized else []
     if pack.recoloured:
         notes.append(recoloured_note(pack.recoloured, 1))
+    notes += [
+        f"The folder {name}/ was taken for a class, not for a part." for name in class_names if name.lower() in PARTS
+    ]
     if listing.ignored:
         notes.append(f"{listing.ignored:,} files that are hidden or no images were ignored.")
     if pack.bad:
@@ -287,37 +329,51 @@ def open_or_make_pack(listing: Listing, size: tuple[int, int] | None, channels: 
 
     Raises DataError when the cache cannot be written.
     """
-    from filelock import FileLock
-
     wanted = json.dumps([str(listing.folder), size, channels])
     home = cache_folder() / "packs"
     place = home / f"{listing.folder.name[:40]}-{hashlib.sha256(wanted.encode()).hexdigest()[:16]}"
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{place}.lock"):
-            pack = open_pack(place, listing.digest)
-            if pack is None:
-                make_pack(place, listing, size, channels, progress)
-                pack = open_pack(place, listing.digest)
-    except OSError as error:
-        raise cannot_write(home, error) from error
+    pack = open_pack(place, listing.digest)  # before any lock: the cache may be one that can only be read
+    if pack is None:
+        try:
+            pack = make_alone(place, listing, size, channels, progress)
+        except OSError as error:
+            raise cannot_write(home, error) from error
     if pack is None:
         raise DataError(f"{place} changed while it was written. Try again.")
     return pack
 
 
+def make_alone(
+    place: Path, listing: Listing, size: tuple[int, int] | None, channels: int | None, progress: Progress
+) -> Pack | None:
+    """The pack, made by one process while others wait for it."""
+    from filelock import FileLock
+
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{place}.lock"):
+        pack = open_pack(place, listing.digest)
+        if pack is None:
+            make_pack(place, listing, size, channels, progress)
+            pack = open_pack(place, listing.digest)
+    return pack
+
+
 def open_pack(place: Path, digest: str) -> Pack | None:
-    """The pack in that folder, or None when it is not whole or not of the files with this digest."""
+    """The pack in that folder, or None when it is not whole or not of the files with this digest.
+
+    What was checked is what is mapped: another process may put a new pack into its place meanwhile.
+    """
     try:
         index = json.loads((place / "index.json").read_text(encoding="utf-8"))
         if index["format"] != FORMAT or index["listing"] != digest:
             return None
         with (place / "images.npy").open("rb") as file:
-            if (
-                hashlib.file_digest(file, "sha256").hexdigest() != index["sha256"]
-            ):  # 1.2 GB/s: 0.04 s for 60,000 of 28×28
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # 1.2 GB/s: 0.04 s for 60,000 of 28×28
+            if sha256 != index["sha256"]:
                 return None
-        images = np.load(place / "images.npy", mmap_mode="r", allow_pickle=False)
+            file.seek(0)
+            shape, dtype = npy_header(file)
+            images = np.memmap(file, dtype, "r", file.tell(), shape)
         return Pack(images, index["resized"], index["recoloured"], index["bad"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -488,7 +544,7 @@ def decode_chunk(target: Path, folder: Path, start: int, paths: list[str], grey_
     resized, recoloured, bad = 0, 0, {}
     for row, path in zip(rows, paths, strict=True):
         try:
-            image = decode_image(folder / path, path)
+            image = decode_image(folder / path, in_text(path))
         except DataError as error:
             bad[path] = str(error)
             continue

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,14 +81,28 @@ def called(source: bytes | Path, name: str) -> str:
 
 
 def unreadable(source: bytes | Path, name: str, error: Exception) -> DataError:
-    if isinstance(error, OSError) and error.errno is not None:
-        return DataError(f"{called(source, name)} cannot be read: {error.strerror}.")
+    if system_refused(error):
+        return cannot_read(called(source, name), error)
     reason = "no image" if "cannot identify" in str(error) else str(error) or type(error).__name__
     size = len(source) if isinstance(source, bytes) else source.stat().st_size if source.is_file() else 0
     return DataError(
         f"{called(source, name)} is not a readable image ({reason if size else 'it is empty'}). "
         f"Expected a whole {', '.join(IMAGE_FORMATS[:-1])} or {IMAGE_FORMATS[-1]} file."
     )
+
+
+def system_refused(error: Exception) -> TypeGuard[OSError]:
+    """Whether the system would not read; EINVAL is a seek to where a damaged file points, so the file's own fault."""
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+
+
+def cannot_read(name: str | Path, error: OSError) -> DataError:
+    """What the system says against reading a file or folder, in its own words."""
+    reason = os.strerror(error.errno) if error.errno else error
+    remedy = (
+        " Change its permissions, or copy it to where you may read it." if isinstance(error, PermissionError) else ""
+    )
+    return DataError(f"{name} cannot be read: {reason}.{remedy}")
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -97,7 +113,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def plain_pixels(image: Image.Image) -> Pixels:
-    """uint8 (h, w, 1 or 3) of any mode; 16 bits become 8 by their upper half. Raises ValueError for fractions."""
+    """uint8 (h, w, 1 or 3) of any mode, 16 bits as `deep_pixels` has it. Raises ValueError for fractions."""
     if image.mode.startswith("I"):
         return deep_pixels(image)
     if image.mode == "F":
@@ -113,10 +129,15 @@ def plain_pixels(image: Image.Image) -> Pixels:
 
 
 def deep_pixels(image: Image.Image) -> Pixels:
+    """Values of 16 or 32 bits → uint8 (h, w, 1): as they are where none is above 255, else their upper half.
+
+    Label tools and scanners store 8-bit values in wider files; a real 16-bit image that is so dark (less than
+    0.4 % of full white) would be black. Raises ValueError beyond 16 bits.
+    """
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 0xFFFF:
         raise ValueError("its pixels go beyond 16 bits; save it with 8 or 16 bits per pixel")
-    return (values >> 8).astype(np.uint8)[..., None]
+    return (values if values.max() <= 0xFF else values >> 8).astype(np.uint8)[..., None]
 
 
 def on_white(image: Image.Image) -> Image.Image:

@@ -26,8 +26,8 @@ from guarismo.data.arrays import (
 )
 from guarismo.data.content import Content, as_images, content_of, tidy_labels
 from guarismo.data.dataset import Dataset, Split, empty_like, join, split_dataset
-from guarismo.data.folders import cache_folder, cannot_write, read_folder
-from guarismo.data.images import Pixels, fit_image, recoloured_note, resized_note, with_channels
+from guarismo.data.folders import cache_folder, cannot_write, in_text, read_folder
+from guarismo.data.images import Pixels, cannot_read, fit_image, recoloured_note, resized_note, with_channels
 from guarismo.data.tables import read_csv, read_parquet
 from guarismo.errors import DataError, unknown
 from guarismo.progress import Progress, silent
@@ -103,11 +103,24 @@ def reload(origin: Mapping[str, Any], progress: Progress = silent) -> Dataset:
 def existing(source: str | Path) -> Path:
     """The absolute path. Raises DataError, with the nearest known name where it looks like a name."""
     path = Path(source).expanduser()
-    if path.exists():
+    if is_there(path):
         return path.resolve()
     if len(path.parts) > 1 or path.suffix or isinstance(source, Path):
         raise DataError(f"There is no file or folder {path}. Check the path; it was sought from {Path.cwd()}.")
     raise DataError(f"{unknown('source', str(source), SOURCES)} The path of a file or folder is a source as well.")
+
+
+def is_there(path: Path) -> bool:
+    """Whether the path exists. Raises DataError where that cannot be seen, or its name cannot be written."""
+    written = in_text(str(path.absolute()))
+    try:
+        if not path.exists():
+            return False
+    except OSError as error:
+        raise cannot_read(written, error) from None
+    if written != str(path.absolute()):
+        raise DataError(f"The path {written} is not UTF-8, so that no file could record it. Rename it.")
+    return True
 
 
 def kind_of(path: Path) -> str:

@@ -20,11 +20,21 @@ from numpy.typing import NDArray
 from guarismo.data.arrays import MOST_BYTES
 from guarismo.data.content import Content, as_images, content_of, image_shape, tidy_labels, to_pixels
 from guarismo.data.dataset import Split
-from guarismo.data.images import common_size, decode_image, fit_image, has_colour, resized_note, with_channels
+from guarismo.data.images import (
+    cannot_read,
+    common_size,
+    decode_image,
+    fit_image,
+    has_colour,
+    resized_note,
+    system_refused,
+    with_channels,
+)
 from guarismo.errors import DataError
 
 MOST_TEXT_BYTES = 2 * 2**30
 MOST_LINE_BYTES = 16 * 2**20
+SEPARATORS = {b";": "semicolons", b"\t": "tabs", b"|": "vertical bars", b" ": "spaces"}
 LABEL_COLUMNS = ("label", "labels", "class", "target", "y")
 
 # Columns
@@ -123,8 +133,10 @@ def text_content(path: Path) -> bytes:
             return content
         inflate = zlib.decompressobj(wbits=31)
         content = inflate.decompress(content, MOST_TEXT_BYTES)
-    except (OSError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from None
+    except OSError as error:
+        raise cannot_read(path, error) from None
+    except zlib.error as error:
+        raise DataError(f"{path} is damaged: {error}. Compress it again.") from None
     if not inflate.eof or inflate.unused_data:
         raise DataError(f"{path} is cut short, has surplus bytes or is too large. Compress it again.")
     return content
@@ -140,7 +152,21 @@ def csv_layout(path: Path, content: bytes, label: int | None) -> Layout:
         raise DataError(
             f"{path}, line 1: not readable as text with commas ({error}). Save it as CSV in UTF-8."
         ) from None
-    return table_layout(path, cells, label)
+    try:
+        return table_layout(path, cells, label)
+    except DataError:
+        check_separator(path, line)
+        raise
+
+
+def check_separator(path: Path, line: bytes) -> None:
+    """Raises DataError when something else than commas stands between the cells."""
+    found = max(SEPARATORS, key=line.count)
+    if line.count(found) > line.count(b","):
+        raise DataError(
+            f"{path}: its columns are separated by {SEPARATORS[found]}, expected commas. Save it with commas "
+            f"(in pandas: read_csv(…, sep={found.decode()!r}), then to_csv)."
+        )
 
 
 def csv_arrays(content: bytes, layout: Layout) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -232,6 +258,8 @@ def read_parquet(path: str | Path) -> Content:
         wanted = None if picture is None else [picture, *([label] if label else [])]
         table = file.read(columns=wanted)
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        if system_refused(error):
+            raise cannot_read(path, error) from None
         first = (str(error).splitlines() or ["unreadable"])[0]
         raise DataError(f"{path} is damaged or not a Parquet file ({first}). Copy or export it again.") from None
     if picture is None:
