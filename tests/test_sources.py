@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from guarismo.data import sources
 from guarismo.data.sources import SOURCES, KnownFile, LoadSettings, Source, load, load_whole
 from guarismo.data.tables import read_csv
 from guarismo.errors import DataError
+from guarismo.progress import silent
 
 SHARED = Path(os.environ.get("GUARISMO_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 needs_shared = pytest.mark.skipif(
@@ -86,7 +87,7 @@ def test_one_flipped_bit_in_a_known_source_is_noticed(places, monkeypatch):
     content[500] ^= 1
     (folder / "train-images-idx3-ubyte").write_bytes(content)
     monkeypatch.setenv("GUARISMO_DATA", str(places / "data"))
-    with pytest.raises(DataError, match=r"not the train-images-idx3-ubyte of tiny as published.*guarismo data fetch"):
+    with pytest.raises(DataError, match=r"as the train-images-idx3-ubyte of tiny: altered.*guarismo data fetch"):
         load("tiny")
 
 
@@ -312,11 +313,13 @@ def test_a_known_source_can_be_had_whole():
 
 @dataclass
 class Mirror:
-    """A server of files. `breaks` cuts the first answers after so many bytes; `ranges`: whether it continues."""
+    """A server of files. `breaks` cuts the first answers after so many bytes; `ranges`: whether it continues;
+    `length` is said instead of the true Content-Length."""
 
     content: dict[str, bytes]
     breaks: list[int] = field(default_factory=list)
     ranges: bool = True
+    length: str | None = None
     asked: list[str] = field(default_factory=list)
 
 
@@ -335,7 +338,7 @@ def serving(mirror: Mirror):
             self.send_response(206 if start else 200)
             if start:
                 self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
-            self.send_header("Content-Length", str(len(whole) - start))
+            self.send_header("Content-Length", mirror.length or str(len(whole) - start))
             self.end_headers()
             stop = mirror.breaks.pop(0) if mirror.breaks else len(whole)
             self.wfile.write(whole[start : start + stop])
@@ -402,6 +405,38 @@ def test_a_wrong_part_is_thrown_away_and_fetched_from_its_beginning(places, left
     with serving(mirror) as url:
         sources.fetch("tiny", mirrors=[url])
     assert mirror.asked[1] == "/train-images-idx3-ubyte.gz all"
+    assert cached(places) == sorted(PACKED)
+
+
+@pytest.mark.parametrize("length", ["many", "-5", "1e3", "9" * 5000])
+def test_a_length_that_makes_no_sense_is_an_unknown_length(length):
+    with serving(Mirror(PACKED, length=length)) as url:
+        sources.fetch("tiny", mirrors=[url])
+    assert len(load("tiny").test) == 12
+
+
+def test_the_second_of_two_fetches_waits_and_then_finds_all(places):
+    """The second begins while the first is in the middle of its first file, and has half a second to disturb it."""
+    mirror, faults = Mirror(PACKED), []
+    with serving(mirror) as url:
+
+        def fetch(progress) -> None:
+            try:
+                sources.fetch("tiny", progress, [url])
+            except DataError as error:
+                faults.append(error)
+
+        second = threading.Thread(target=fetch, args=(silent,))
+
+        def begin_second(*counts, **facts) -> None:
+            if second.ident is None:
+                second.start()
+                second.join(0.5)
+
+        fetch(begin_second)
+        second.join()
+    assert faults == []
+    assert len(mirror.asked) == 4
     assert cached(places) == sorted(PACKED)
 
 
@@ -506,7 +541,21 @@ def test_a_hash_of_the_published_gz_is_understood(places, monkeypatch):
     path = place_by_hand(places / "a") / f"{name}.gz"
     assert sources.judge(name, path, known).exact
     path.write_bytes(gzip.compress(FILES[name], 1, mtime=5))
-    assert not sources.judge(name, path, known).exact
+    assert sources.judge(name, path, known).verdict.startswith("altered or compressed again")
+
+
+def test_a_decompressed_file_of_which_only_the_gz_is_known_is_not_called_altered(places, monkeypatch):
+    name = "train-images-idx3-ubyte"
+    known = KnownFile("gz:" + hashlib.sha256(PACKED[f"{name}.gz"]).hexdigest(), len(FILES[name]))
+    monkeypatch.setitem(SOURCES, "tiny", replace(TINY, files={**TINY.files, name: known}))
+    with pytest.raises(DataError, match=r"cannot be checked decompressed.*bring that one.*Expected train-\S+\.gz, "):
+        sources.import_files("tiny", place_by_hand(places / "downloads", packed=False))
+    place_by_hand(places / "cache" / "data" / "tiny", packed=False)
+    assert [row.exact for row in sources.verify("tiny")] == [False, True, True, True]
+    with pytest.raises(DataError, match=r"cannot be checked decompressed.*guarismo data fetch tiny"):
+        load("tiny")
+    (places / "cache" / "data" / "tiny" / f"{name}.gz").write_bytes(PACKED[f"{name}.gz"])
+    assert len(load("tiny").test) == 12
 
 
 # The real sets, where they are
