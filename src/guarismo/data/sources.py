@@ -76,10 +76,10 @@ def load_whole(
     In the source's own order: its training images, then those for validation and test where it has them. For
     answering, not for learning: one image is enough. Raises DataError for an unknown or damaged source.
     """
-    *side, channels = shape
+    height, width, channels = shape
     grey = replace(how, channels=1 if channels == 1 else None)  # whether grey becomes RGB is seen afterwards
-    *_, content = read_source(source, (side[0], side[1]), grey, progress)
-    content = conform(content, (side[0], side[1]), channels)
+    *_, content = read_source(source, (height, width), grey, progress)
+    content = conform(content, (height, width), channels)
     return join([part for part in (content.train, content.validation, content.test) if part]), content.notes
 
 
