@@ -7,9 +7,7 @@ from guarismo.errors import RunError
 
 pytest.importorskip("keras", reason="training is the [train] extra")
 
-from guarismo.models.architectures import NETWORKS, build, describe_layers, require_keras
-
-require_keras()
+from guarismo.models.architectures import NETWORKS, build, describe_layers
 
 # Computed by hand from the layers that experiments.md states, for 28×28×1 images.
 PUBLISHED = {

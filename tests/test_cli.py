@@ -1,6 +1,7 @@
 """The command line: what it prints, what it refuses, what it never imports."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from guarismo.cli import app, main
+from guarismo.models.runs import open_run
 from tiny_run import bars_dataset, make_run
 
 
@@ -57,8 +60,10 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("name", commands())
 def test_every_command_has_a_sentence_and_a_line_to_paste(command, name):
     status, out, _ = command(*name.split(), "--help")
+    _, sentence, *rest = [line for line in out.split("╭")[0].splitlines() if line]
     assert status == 0
-    assert "guarismo " + name in out.split("╭")[0] or name == "data"
+    assert sentence.endswith((".", ",", ";")) or len(sentence) > 70  # the first of a sentence's lines
+    assert name == "data" or any(line.startswith(f"guarismo {name} ") or line == f"guarismo {name}" for line in rest)
 
 
 def test_every_setting_is_an_option_of_train(command):
@@ -96,15 +101,28 @@ def test_evaluate_shows_both_confusions_and_every_class(forest, command):
     assert len(re.findall(r"^\d +\d+\.\d\d %", out, flags=re.MULTILINE)) == 3
 
 
-def test_predict_writes_a_line_for_each_image(forest, tmp_path, command):
+def test_predict_answers_every_image_in_its_order(forest, tmp_path, command):
     images = tmp_path / "unlabelled.csv"
     pixels = bars_dataset().test.images[:5].reshape(5, 64)
     header = ",".join(f"pixel{index}" for index in range(64))
     np.savetxt(images, pixels, fmt="%d", delimiter=",", header=header, comments="")
     status, out, _ = command("predict", forest, images, "--out", tmp_path / "answers.csv")
     lines = (tmp_path / "answers.csv").read_text().splitlines()
-    assert (status, lines[0], len(lines)) == (0, "index,class,confidence", 6)
+    answers = open_run(forest).predict(bars_dataset().test.images[:5]).argmax(axis=1)
+    assert (status, lines[0]) == (0, "index,name,class,confidence")
+    assert [line.split(",")[:3] for line in lines[1:]] == [[str(k + 1), "", str(a)] for k, a in enumerate(answers)]
     assert "5 answers" in out
+
+
+def test_predict_names_the_files_of_a_folder_and_fits_their_size(forest, tmp_path, command):
+    (tmp_path / "new").mkdir()
+    Image.new("RGB", (20, 20), "white").save(tmp_path / "new" / "a, b.png")
+    status, out, err = command("predict", forest, tmp_path / "new")
+    assert status == 0
+    assert out.splitlines()[1].startswith('1,"a, b.png",')
+    assert "scaled to fit 8×8" in err
+    told = json.loads(command("predict", forest, tmp_path / "new", "--json")[1])
+    assert (told["index"], told["name"]) == (1, "a, b.png")
 
 
 def test_compare_and_report_take_several_runs(tmp_path, source, forest, command):
@@ -166,6 +184,8 @@ def test_data_verify_of_absent_files_fails_with_the_remedy(command, tmp_path, mo
         (("evaluate", "nowhere"), "has no run.json"),
         (("compare",), "needs two runs or more"),
         (("report",), "Name the folder of a run"),
+        (("models", "cnn", "--classes", "0"), "Expected 2 classes or more"),
+        (("explore", "digits", "--picture", "a.doc"), "must end in .png, .svg or .pdf"),
         (("models", "cn"), "Did you mean 'cnn'?"),
         (("explore", "photos/missing.csv"), "There is no file or folder"),
         (("import", "theirs.keras", "digits"), "add --trust"),
@@ -183,6 +203,58 @@ def test_compare_before_evaluate_says_what_to_do(tmp_path, command):
     runs = [make_run(tmp_path / name, bars_dataset()).folder for name in ("a", "b")]
     status, _, err = command("compare", *runs)
     assert status == 1 and "guarismo evaluate" in err
+
+
+def test_ctrl_c_says_how_to_go_on(source, tmp_path):
+    """In a process of its own, with a real signal while it trains."""
+    pytest.importorskip("keras", reason="training is the [train] extra")
+    program = (
+        "import signal, os; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "import guarismo.models.fitting as fitting; from guarismo.cli import main; epoch = fitting.one_epoch\n"
+        "def interrupted(*given):\n"
+        "    row = epoch(*given)\n"
+        "    if row['epoch'] == 2: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return row\n"
+        "fitting.one_epoch = interrupted; main(__import__('sys').argv[1:])"
+    )
+    words = ["train", str(source), "--model", "linear", "--out", str(tmp_path / "my run")]
+    stopped = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
+    assert stopped.returncode == 130
+    line = f"Stopped after epoch 1 of 10. Go on with: guarismo train --resume '{tmp_path / 'my run'}'"
+    assert stopped.stderr.splitlines()[-1] == line
+    main(["train", "--resume", str(tmp_path / "my run")])
+    assert open_run(tmp_path / "my run").finished
+
+
+def test_resume_takes_no_other_settings(forest, command):
+    status, _, err = command("train", "--resume", forest, "--epochs", 3)
+    assert status == 1 and "run's own settings" in err
+    status, _, err = command("train", "--resume", forest)
+    assert status == 1 and "nothing to resume" in err
+    status, _, err = command("evaluate", forest, "--size", 9)
+    assert status == 1 and "Name a SOURCE" in err
+
+
+def test_class_names_are_plain_text_on_the_terminal(tmp_path, command):
+    place = tmp_path / "[b]odd.npz"
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    np.savez(place, images=images, labels=np.array(["[/x]", "[red]y"] * 20))
+    status, out, err = command("explore", place)
+    assert (status, err) == (0, "")
+    assert "[/x]" in out and "[red]y" in out and "[b]odd" in out
+
+
+def test_an_import_refused_leaves_no_folder(tmp_path, command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command("import", "theirs.keras", "digits")[0] == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_that_knows_only_ascii_is_served(source):
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    words = [sys.executable, "-m", "guarismo", "explore", str(source)]
+    shown = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
+    assert "images of 8?8?1" in shown.stdout
 
 
 def test_debug_shows_where(command):
@@ -211,6 +283,7 @@ LIGHT = {
     "data list": ("onnxruntime", "scipy", "sklearn", "matplotlib", "tensorflow", "pyarrow", "PIL", "requests"),
     "evaluate {run}": ("tensorflow", "sklearn", "matplotlib"),
     "report {run} --out {out}": ("tensorflow", "sklearn"),
+    "train digits --model forest --out {out}": ("tensorflow",),
 }
 
 

@@ -1,5 +1,6 @@
 import doctest
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -151,7 +152,7 @@ def test_opening_the_test_images_is_written_into_the_run(tmp_path):
     run, found = evaluate_run(make_run(tmp_path / "run", dataset), dataset)
     again = open_run(run.folder)
     opened = again.about["test_opened"]
-    assert (opened["fingerprint"], opened["n"], opened["same_data"]) == (dataset.test.fingerprint, 90, True)
+    assert (opened["fingerprint"], opened["n"]) == (dataset.test.fingerprint, 90)
     assert opened["source"] == "bars"
     assert saved_evaluation(again).as_json() == found.as_json()
     assert again.arrays("test")["probabilities"].dtype == np.float32
@@ -167,14 +168,25 @@ def test_the_test_images_are_answered_once(tmp_path):
     assert saved.as_json() == found.as_json()
 
 
-def test_other_data_of_the_same_kind_is_evaluated_and_recorded_as_other(tmp_path):
+def test_other_data_are_measured_and_recorded_but_the_saved_evaluation_stays_that_of_the_own(tmp_path):
     dataset = bars_dataset()
     other = replace(dataset, name="others", test=bars(30, seed=5), origin={"source": "others"})
-    run, _ = evaluate_run(make_run(tmp_path / "run", dataset), dataset)
+    run, own = evaluate_run(make_run(tmp_path / "run", dataset), dataset)
     run, found = evaluate_run(run, other)
     assert found.n == 30
-    assert run.about["test_opened"]["same_data"] is False
-    assert [opening["source"] for opening in run.about["test_opened"]["earlier"]] == ["bars"]
+    assert [(opening["source"], opening["n"]) for opening in run.about["other_data"]] == [("others", 30)]
+    assert run.about["other_data"][0]["accuracy"] == found.accuracy
+    assert saved_evaluation(open_run(run.folder)).as_json() == own.as_json()
+
+
+def test_many_processes_may_evaluate_one_run(tmp_path):
+    dataset = bars_dataset()
+    others = [replace(dataset, test=bars(30, seed=k), origin={"source": str(k)}) for k in range(4)]
+    run = make_run(tmp_path / "run", dataset)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda data: evaluate_run(open_run(run.folder), data)[1].n, [dataset, *others] * 2))
+    assert found == [90, 30, 30, 30, 30] * 2
+    assert len(open_run(run.folder).about["other_data"]) == 8
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
@@ -226,8 +238,10 @@ def test_train_confusion_counts_every_training_image(tmp_path):
 def test_an_unfinished_run_is_not_evaluated(tmp_path):
     dataset = bars_dataset()
     run = make_run(tmp_path / "run", dataset)
+    path = run.folder / "run.json"
+    path.write_text(path.read_text().replace('"finished"', '"training"'))
     with pytest.raises(RunError, match="not finished"):
-        evaluate_run(replace(run, about={**run.about, "state": "training"}), dataset)
+        evaluate_run(open_run(run.folder), dataset)
 
 
 def test_the_examples_in_the_docstrings_hold():

@@ -5,17 +5,17 @@ import pytest
 
 from guarismo.errors import RunError
 from guarismo.models.settings import Settings
-from tiny_run import bars_dataset
 
 pytest.importorskip("keras", reason="training is the [train] extra")
 
 from guarismo.models import fitting
+from guarismo.models.training import new_run
 
 
 def history(*losses: float) -> list[dict[str, float]]:
     """Epochs with these validation losses; the accuracy falls as the loss rises."""
     rows = enumerate(losses, start=1)
-    return [{"epoch": epoch, "validation_loss": loss, "validation_accuracy": 1 - loss} for epoch, loss in rows]
+    return [{"epoch": float(epoch), "validation_loss": loss, "validation_accuracy": 1 - loss} for epoch, loss in rows]
 
 
 def test_the_best_epoch_is_the_first_with_the_lowest_loss():
@@ -59,13 +59,15 @@ def test_a_loss_that_is_no_number_ends_the_training_with_a_remedy():
         fitting.check_finite({"epoch": 3.0, "loss": float("nan")}, Settings())
 
 
-def test_a_checkpoint_of_another_network_is_refused(tmp_path):
-    dataset, small, large = bars_dataset(), Settings(model="linear"), Settings(model="poly-modality-mlp")
-    _, trainer = fitting.compiled(dataset, small)
-    fitting.save_checkpoint(tmp_path, trainer, fitting.State(history(0.5), trainer.get_weights()))
-    network, trainer = fitting.compiled(dataset, large)
+def test_a_checkpoint_of_another_network_is_refused(bars, tmp_path):
+    small, large = Settings(model="linear"), Settings(model="poly-modality-mlp")
+    network, trainer = fitting.compiled(bars, small)
+    with new_run(tmp_path / "run", bars, small) as run:
+        run = fitting.save_checkpoint(run, trainer, fitting.State(history(0.5), network.get_weights()))
+    assert fitting.load_checkpoint(run, trainer, network).history == history(0.5)
+    network, trainer = fitting.compiled(bars, large)
     with pytest.raises(RunError, match="another network"):
-        fitting.load_checkpoint(tmp_path, trainer, network)
+        fitting.load_checkpoint(run, trainer, network)
 
 
 @pytest.mark.parametrize("asked", ["float32", "bfloat16"])

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from guarismo.errors import RunError
 from guarismo.models import runs
 from guarismo.models.runs import claimed, commit, new_folder, open_run, open_session
-from tiny_run import bars_dataset, make_run
+from guarismo.results.evaluation import evaluate_run
+from guarismo.results.report import render
+from tiny_run import bars_dataset, full_disk, linear_model, make_run
 
 
 @pytest.fixture
@@ -100,14 +103,51 @@ def test_a_damaged_run_json_is_refused(run, parts):
         open_run(run.folder)
 
 
-@given(
-    content=st.binary(max_size=200) | st.from_regex(r'\{"format": 1[,a-z":{}\[\]0-9 ]*', fullmatch=True).map(str.encode)
-)
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_bytes_as_run_json_are_a_run_or_an_error_in_words(tmp_path, content):
+ODD = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just([]) | st.just({})
+
+
+def places(value, path=()):
+    """The path to every value inside nested dicts and lists."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in items:
+        yield (*path, key)
+        yield from places(part, (*path, key))
+
+
+@given(data=st.data(), odd=ODD)
+@settings(max_examples=100, deadline=None)
+def test_whatever_value_is_changed_a_run_works_or_is_refused_in_words(tmp_path_factory, data, odd):
+    """Opened, evaluated and reported: as far as a strange run.json comes, only RunError may come out."""
+    dataset = bars_dataset()
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    evaluate_run(make_run(folder, dataset), dataset)
+    about = json.loads((folder / "run.json").read_text())
+    *path, last = data.draw(st.sampled_from(sorted(places(about), key=str)))
+    part = about
+    for key in path:
+        part = part[key]
+    part[last] = odd
+    (folder / "run.json").write_text(json.dumps(about))
+    with suppress(RunError):
+        opened = open_run(folder)
+        opened.predict(dataset.test.images)
+        evaluate_run(opened, dataset)
+        render([opened], dataset)
+
+
+@given(content=st.binary(max_size=200) | st.just(b"[" * 100_000))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_as_run_json_are_refused_in_words(tmp_path, content):
     (tmp_path / "run.json").write_bytes(content)
     with pytest.raises(RunError):
         open_run(tmp_path)
+
+
+def test_a_model_of_another_shape_than_run_json_says_is_refused(run):
+    other = linear_model(4, (8, 8, 1), 1.0)
+    run = commit(run, {"model.onnx": other})
+    with pytest.raises(RunError, match=r"model\.onnx is not of the shape"):
+        open_run(run.folder).predict(bars_dataset().test.images)
 
 
 def test_unknown_settings_are_refused_on_opening(run):
@@ -144,9 +184,38 @@ def test_a_model_that_names_files_of_the_disk_is_refused(tmp_path):
 
 
 def test_commit_adds_a_file_and_changes_run_json_together(run):
-    changed = commit(run, {"evaluation.json": b"{}"}, note="evaluated")
+    changed = commit(run, {"model.skops": b"trees"}, note="grown")
     assert open_run(run.folder).about == changed.about
-    assert changed.about["note"] == "evaluated"
+    assert changed.about["note"] == "grown"
+
+
+def test_commit_removes_a_file_and_its_entry_together(run):
+    changed = commit(run, {}, remove=("history.csv",))
+    assert "history.csv" not in changed.about["files"]
+    assert open_run(run.folder).history == []
+
+
+def test_a_commit_onto_a_full_disk_leaves_nothing_behind(run):
+    before = {path.name: path.read_bytes() for path in run.folder.iterdir()}
+    with full_disk(), pytest.raises(RunError, match=r"Cannot write into .*What was there is unharmed"):
+        commit(run, {"model.skops": bytes(5000)})
+    assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["evaluation.json.new", "run.json.new"])
+def test_a_link_laid_by_a_stranger_is_not_written_through(run, tmp_path, name):
+    (tmp_path / "victim").write_text("mine")
+    (run.folder / name).symlink_to(tmp_path / "victim")
+    evaluate_run(open_run(run.folder), bars_dataset())
+    assert (tmp_path / "victim").read_text() == "mine"
+    assert not (run.folder / "run.json").is_symlink()
+
+
+def test_run_json_may_not_be_a_link(run, tmp_path):
+    shutil.move(run.folder / "run.json", tmp_path / "elsewhere")
+    (run.folder / "run.json").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="not a plain file"):
+        open_run(run.folder)
 
 
 @pytest.mark.parametrize("stop", ["before run.json", "after run.json"])
@@ -179,7 +248,7 @@ def test_strange_names_make_plain_folders(tmp_path):
 
 
 def test_two_trainings_cannot_hold_one_folder(tmp_path):
-    with claimed(tmp_path), pytest.raises(RunError, match="Another training is writing"), claimed(tmp_path):
+    with claimed(tmp_path), pytest.raises(RunError, match="Another process is writing"), claimed(tmp_path):
         pass
     with claimed(tmp_path):
         pass

@@ -2,10 +2,11 @@
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from guarismo.data.dataset import Dataset, Split, empty_like
 from guarismo.errors import DataError, RunError
 from guarismo.models.runs import Fitted, Run, open_run
 from guarismo.models.settings import Settings
-from tiny_run import bars_dataset
+from tiny_run import bars_dataset, full_disk
 
 pytest.importorskip("keras", reason="training is the [train] extra")
 
@@ -80,14 +81,14 @@ def test_same_seed_same_weights_other_seed_others(bars, unbroken, tmp_path):
 def test_interrupted_in_any_epoch_it_goes_on_to_the_same_weights(bars, tmp_path, model, schedule):
     settings = replace(SHORT, model=model, schedule=schedule, plateau_patience=1, learning_rate=0.05)
     expected = train(bars, settings, tmp_path / "unbroken")
-    for epoch in (1, 3):
+    for epoch, words in ((1, "Stopped. Go on"), (3, "Stopped after epoch 2 of 4. Go on")):
         folder = tmp_path / str(epoch)
 
         def interrupt(done, total, stop=epoch, **facts):
             if facts["epoch"] == stop:
                 raise KeyboardInterrupt
 
-        with pytest.raises(KeyboardInterrupt, match=f"after epoch {epoch - 1} of 4.*--resume"):
+        with pytest.raises(KeyboardInterrupt, match=f"{words} with: guarismo train --resume"):
             train(bars, settings, folder, interrupt)
         assert not open_run(folder).finished
         assert_same(resume(open_run(folder), bars), expected)
@@ -96,7 +97,7 @@ def test_interrupted_in_any_epoch_it_goes_on_to_the_same_weights(bars, tmp_path,
 def test_killed_with_no_warning_it_goes_on_to_the_same_weights_in_another_process(bars, unbroken, tmp_path):
     program = (
         "import os, signal, sys; sys.path.insert(0, sys.argv[2]);"
-        "from pathlib import Path; from tiny_run import bars_dataset; from test_training import SHORT;"
+        "from pathlib import Path; from tiny_run import bars_dataset, full_disk; from test_training import SHORT;"
         "from guarismo.models.training import train\n"
         "def kill(done, total, **facts):\n"
         "    if facts['epoch'] == 3: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -110,6 +111,26 @@ def test_killed_with_no_warning_it_goes_on_to_the_same_weights_in_another_proces
     with pytest.raises(RunError, match=r"not finished: 2 of 4 epochs.*train --resume"):
         stopped.predict(bars.test.images)
     assert_same(resume(stopped, bars), unbroken)
+
+
+def test_a_run_may_be_looked_at_at_any_moment_while_it_trains(bars, unbroken, tmp_path):
+    (tmp_path / "run").mkdir()
+    over, seen = threading.Event(), []
+
+    def look():
+        while not over.is_set():
+            if (tmp_path / "run" / "run.json").exists():
+                seen.append(len(open_run(tmp_path / "run").history))
+
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look)
+        try:
+            run = train(bars, SHORT, tmp_path / "run")
+        finally:
+            over.set()
+        looking.result()
+    assert seen == sorted(seen) and seen[-1] > 0
+    assert_same(run, unbroken)
 
 
 def test_a_finished_run_has_nothing_to_resume(bars, unbroken):
@@ -131,12 +152,40 @@ def test_a_folder_in_use_is_refused_and_left_as_it_is(bars, unbroken):
     assert (unbroken.folder / "run.json").read_bytes() == before
 
 
+def test_a_folder_with_other_things_in_it_is_refused_before_any_work(bars, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"is not empty: it holds notes\.txt"):
+        train(bars, SHORT, tmp_path)
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_images_too_small_for_the_network_leave_no_folder_behind(bars, tmp_path):
+    with pytest.raises(RunError, match="too small for 'mnist-cnn'"):
+        train(bars, Settings(model="mnist-cnn"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_altered_checkpoint_is_found_before_it_is_used(bars, tmp_path):
+    def interrupt(done, total, **facts):
+        if facts["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(bars, SHORT, tmp_path / "run", interrupt)
+    path = tmp_path / "run" / "checkpoint.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"checkpoint\.safetensors was altered"):
+        open_run(tmp_path / "run")
+
+
 def test_a_second_training_into_the_folder_of_a_first_is_refused(bars, tmp_path):
     refused = []
 
     def second(done, total, **facts):
         if not refused:
-            with pytest.raises(RunError, match="Another training is writing") as caught:
+            with pytest.raises(RunError, match="Another process is writing") as caught:
                 train(bars, SHORT, tmp_path / "run")
             refused.append(caught)
 
@@ -187,16 +236,8 @@ def test_data_that_cannot_be_learnt_are_refused_before_any_work(bars, fault, wor
 
 
 def test_a_full_disk_is_said_and_the_training_can_go_on_afterwards(bars, unbroken, tmp_path):
-    """A limit on the size of files stands in for the full disk: the checkpoint cannot be written."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))
-    try:
-        with pytest.raises(RunError, match=r"Cannot write into .*train --resume"):
-            train(bars, SHORT, tmp_path / "run")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+    with full_disk(), pytest.raises(RunError, match=r"Cannot write into .*train --resume"):
+        train(bars, SHORT, tmp_path / "run")
     assert_same(resume(open_run(tmp_path / "run"), bars), unbroken)
 
 

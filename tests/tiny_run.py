@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +95,6 @@ def describe_run(dataset: Dataset, model: str) -> dict[str, Any]:
             "name": dataset.name,
             "origin": dict(dataset.origin),
             "fingerprint": dataset.fingerprint,
-            "test_fingerprint": dataset.test.fingerprint,
             "counts": {name: len(split) for name, split in dataset.splits.items()},
             "class_names": list(dataset.class_names),
             "shape": list(dataset.shape),
@@ -108,3 +111,16 @@ def describe_run(dataset: Dataset, model: str) -> dict[str, Any]:
         "machine": {"system": "Linux", "cores": 2},
         "files": {},
     }
+
+
+@contextmanager
+def full_disk(room: int = 3000) -> Iterator[None]:
+    """Files cannot grow beyond `room` bytes: the system's own limit stands in for a disk without space."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +16,8 @@ from guarismo.errors import GuarismoError, RunError, unknown
 from guarismo.models.settings import RECIPES, Settings
 from guarismo.models.training import MODELS
 from guarismo.terminal import (
+    json_line,
+    percent,
     print_architecture,
     print_comparison,
     print_confusion,
@@ -41,6 +43,7 @@ app = App(
     version_flags=["--version"],
     error_formatter=error_line,
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,  # `main` has more to say than that it stopped
 )
 data = App(name="data", help="Which sources there are and which are here; get them, check them.")
 app.command(data)
@@ -101,24 +104,25 @@ def lab(
     source
         A name from `guarismo data list`, or a path.
     out
-        Folder for the runs and the report; given again, it goes on where it stopped.
+        Folder for the runs and the report. A laboratory that was cut off goes on where it stopped.
     seed
         Start of all randomness.
     """
-    from guarismo.lab import run_lab
-    from guarismo.models.runs import new_folder
-    from guarismo.models.training import RUNS
+    from guarismo.lab import LAB, lab_folder, run_lab
+    from guarismo.models.training import check_trainable
     from guarismo.results.comparison import compare
     from guarismo.results.report import write_report
 
     dataset = load_shown(source, loading, json)
-    folder = out or new_folder(RUNS, dataset.name, "lab")
+    for settings in LAB.values():
+        check_trainable(dataset, settings)
+    folder = out or lab_folder(dataset, seed)
     runs = []
     with showing("Training four models") as progress:
         for run, evaluation in run_lab(dataset, folder, seed, progress):
             runs.append(run)
             if not json:
-                say(f"  {run.name}: {evaluation.accuracy:.2%} of {evaluation.n:,} test images right".replace("%", " %"))
+                say(f"  {run.name}: {percent(evaluation.accuracy)} of {evaluation.n:,} test images right")
     comparison, report = compare(runs), write_report(runs, dataset, folder / "report.html")
     if json:
         print_json({**comparison.as_json(), "report": str(report)})
@@ -232,11 +236,12 @@ def models(name: str | None = None, *, shape: tuple[int, int, int] = (28, 28, 1)
     classes
         How many classes it tells apart.
     """
-    from guarismo.models.architectures import NETWORKS, build, describe_layers, require_keras
+    from guarismo.models.architectures import NETWORKS, build, describe_layers
     from guarismo.models.classical import CLASSICAL
 
+    if classes < 2 or min(shape) < 1:
+        raise RunError(f"Expected 2 classes or more and images of 1 pixel or more, received {classes} and {shape}.")
     if name in NETWORKS:
-        require_keras()
         print_architecture(describe_layers(build(name, shape, classes)))
         return
     if name is not None and name not in CLASSICAL:
@@ -269,12 +274,14 @@ def train(
     out
         Folder for the run, instead of a new one under runs/.
     resume
-        Go on with a run that was cut off.
+        Go on with a run that was cut off, with its own settings; SOURCE only where its data have moved.
     """
     from guarismo.models.training import train as fit
 
     if resume is not None:
-        run = go_on(resume, json)
+        if recipe or out or given(training):
+            raise RunError("--resume goes on with the run's own settings. Leave out every other option of training.")
+        run = go_on(resume, source, loading, json)
     elif source is None:
         raise RunError("Name a SOURCE to train on (`guarismo data list` shows them), or a run with --resume.")
     else:
@@ -285,19 +292,30 @@ def train(
     print_json(train_json(run)) if json else print_run(run)
 
 
-def go_on(folder: Path, quiet: bool) -> Any:
+def go_on(folder: Path, source: str | None, loading: Any, quiet: bool) -> Any:
     """The run in `folder`, trained to its end on the data that it began with."""
-    from guarismo.data.sources import reload
     from guarismo.models.runs import open_run
-    from guarismo.models.training import resume
+    from guarismo.models.training import check_unfinished, resume
 
     run = open_run(folder)
-    with showing("Loading") as progress:
-        dataset = reload(run.about["data"]["origin"], progress)
+    check_unfinished(run)
+    dataset = data_of(run, source, loading)
     if not quiet:
         say(f"{run.folder}: going on after epoch {len(run.history)} of {run.settings.epochs}")
     with showing(f"Training {run.settings.model}") as progress:
         return resume(run, dataset, progress)
+
+
+def data_of(run: Any, source: str | None, loading: Any) -> Any:
+    """The Dataset that a run was trained on, or that of a SOURCE given instead."""
+    from guarismo.data.sources import load, reload
+
+    if source is None and given(loading):
+        raise RunError("A run's own data are loaded as in its training. Name a SOURCE, or leave out the options.")
+    with showing("Loading") as progress:
+        if source is None:
+            return reload(run.about["data"]["origin"], progress)
+        return load(source, replace(LoadSettings(), **given(loading)), progress)
 
 
 def chosen_settings(recipe: str | None, changes: dict[str, Any]) -> Settings:
@@ -333,15 +351,11 @@ def evaluate(run: Path, source: str | None = None, *, json: Json = False, loadin
     source
         Other data than the run's own, to evaluate it on.
     """
-    from guarismo.data.sources import load, reload
     from guarismo.models.runs import open_run
     from guarismo.results.evaluation import evaluate_run, train_confusion
 
     opened = open_run(run)
-    with showing("Loading") as progress:
-        how = replace(LoadSettings(), **given(loading))
-        dataset = load(source, how, progress) if source else reload(opened.about["data"]["origin"], progress)
-    opened, evaluation = evaluate_run(opened, dataset)
+    opened, evaluation = evaluate_run(opened, data_of(opened, source, loading))
     if json:
         names = ("split", "n", "loss", "accuracy", "interval", "ece")
         values = evaluation.as_json()
@@ -353,8 +367,12 @@ def evaluate(run: Path, source: str | None = None, *, json: Json = False, loadin
 
 
 @app.command
-def predict(run: Path, source: str, *, out: Path | None = None, loading: Loading = AS_LOADED) -> None:
-    """Answer images without labels (or ignore theirs): a CSV of index, class and confidence.
+def predict(
+    run: Path, source: str, *, out: Path | None = None, json: Json = False, loading: Loading = AS_LOADED
+) -> None:
+    """Answer every image of a source, in its order: a CSV of index, name, class and confidence.
+
+    Labels that it carries are not looked at; images of another size are fitted to the run's.
 
     guarismo predict runs/digits_cnn_1 test.csv --out answers.csv
 
@@ -363,30 +381,41 @@ def predict(run: Path, source: str, *, out: Path | None = None, loading: Loading
     run
         Folder of a run.
     source
-        A name from `guarismo data list`, or a path; its test part is answered.
+        A path, or a name from `guarismo data list`.
     out
         The CSV file; without it, the lines are printed.
     """
-    from guarismo.models.runs import open_run, replace_file
+    from guarismo.data.sources import load_whole
+    from guarismo.models.runs import open_run, write_out
 
     opened = open_run(run)
-    dataset = load_shown(source, loading, quiet=True)
-    probabilities = opened.predict(dataset.test.images)
-    lines = [
-        f"{index},{csv_cell(opened.class_names[answer])},{row[answer]:.4f}"
-        for index, (row, answer) in enumerate(zip(probabilities, probabilities.argmax(axis=1), strict=True), start=1)
+    with showing(f"Loading {source}") as progress:
+        split, notes = load_whole(source, opened.shape, replace(LoadSettings(), **given(loading)), progress)
+    for note in notes:
+        warn(note)
+    probabilities = opened.predict(split.images)
+    names = [""] * len(split) if split.names is None else split.names.tolist()
+    rows = [
+        {"index": index, "name": name, "class": opened.class_names[answer], "confidence": round(float(sure), 4)}
+        for index, (name, answer, sure) in enumerate(
+            zip(names, probabilities.argmax(axis=1), probabilities.max(axis=1), strict=True), start=1
+        )
     ]
-    text = "\n".join(["index,class,confidence", *lines, ""])
+    if json:
+        lines = [json_line(row) for row in rows]
+    else:
+        lines = [",".join(("index", "name", "class", "confidence")), *(csv_line(row.values()) for row in rows)]
     if out is None:
-        sys.stdout.write(text)
+        sys.stdout.write("\n".join([*lines, ""]))
         return
-    replace_file(out, text.encode())
-    say(f"{len(lines):,} answers in {out}")
+    write_out(out, "\n".join([*lines, ""]).encode())
+    say(f"{len(rows):,} answers in {out}")
 
 
-def csv_cell(text: str) -> str:
-    """A class name as one CSV cell (RFC 4180)."""
-    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n\r') else text
+def csv_line(cells: Iterable[object]) -> str:
+    """Cells as one line of CSV (RFC 4180)."""
+    words = [str(cell) for cell in cells]
+    return ",".join('"' + word.replace('"', '""') + '"' if set(word) & set(',"\n\r') else word for word in words)
 
 
 @app.command
@@ -408,7 +437,7 @@ def compare(*run: Path, json: Json = False) -> None:
 
 
 @app.command
-def report(*run: Path, out: Path = Path("report.html")) -> None:
+def report(*run: Path, out: Path = Path("report.html"), source: str | None = None) -> None:
     """One self-contained HTML page about one run or several.
 
     guarismo report runs/digits_cnn_1 --out report.html
@@ -419,16 +448,16 @@ def report(*run: Path, out: Path = Path("report.html")) -> None:
         Folders of evaluated runs.
     out
         The page to write.
+    source
+        The runs' data, only where they have moved since the training.
     """
-    from guarismo.data.sources import reload
     from guarismo.models.runs import open_run
     from guarismo.results.report import write_report
 
     if not run:
         raise RunError("Name the folder of a run. `guarismo train` prints it.")
     opened = [open_run(folder) for folder in run]
-    with showing("Loading") as progress:
-        dataset = reload(opened[0].about["data"]["origin"], progress)
+    dataset = data_of(opened[0], source, AS_LOADED)
     say(f"Report: {write_report(opened, dataset, out)}")
 
 
@@ -447,14 +476,12 @@ def export(run: Path, *, format: str = "onnx", out: Path | None = None) -> None:
     out
         The file to write; by default it is named after the run.
     """
-    from guarismo.data.sources import reload
     from guarismo.models.interchange import EXPORTS
     from guarismo.models.interchange import export as write
     from guarismo.models.runs import open_run
 
     opened = open_run(run)
-    with showing("Loading") as progress:
-        dataset = reload(opened.about["data"]["origin"], progress)
+    dataset = data_of(opened, None, AS_LOADED)
     path = out or Path(opened.name + EXPORTS.get(format, ("",))[0])
     difference = write(opened, format, path, dataset.validation.images)
     say(f"{path}: answers {len(dataset.validation):,} validation images as the run does (difference {difference:.1g})")
@@ -468,6 +495,7 @@ def import_(
     trust: bool = False,
     white: float = 1.0,
     out: Path | None = None,
+    json: Json = False,
     loading: Loading = AS_LOADED,
 ) -> None:
     """Make a run of a .keras or .h5 file, to evaluate and compare it like any other.
@@ -489,12 +517,12 @@ def import_(
     out
         Folder for the run, instead of a new one under runs/.
     """
-    from guarismo.models.interchange import IMPORTED, import_keras
-    from guarismo.models.runs import new_folder
-    from guarismo.models.training import RUNS
+    from guarismo.models.interchange import check_trust, import_keras
 
-    dataset = load_shown(source, loading, quiet=False)
-    print_run(import_keras(file, dataset, out or new_folder(RUNS, dataset.name, IMPORTED), white, trust))
+    check_trust(file, trust)
+    dataset = load_shown(source, loading, json)
+    made = import_keras(file, dataset, out, white, trust)
+    print_json(train_json(made)) if json else print_run(made)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -502,6 +530,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # an ASCII terminal shows ? for ×, not a crash
     try:
         app(words, result_action="return_value")
     except GuarismoError as error:
@@ -511,6 +541,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output went away, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        leave(f"guarismo: {error.filename or 'A file'} cannot be used: {error.strerror or error}.", 1, debug)
     except Exception as error:  # what we did not foresee: still no traceback for people who did not ask for one
         leave(
             f"guarismo: unexpected {type(error).__name__}: {error}\nAdd --debug to see where, and report it.", 70, debug

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from guarismo.models.runs import quoted
 from guarismo.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -20,16 +22,25 @@ if TYPE_CHECKING:
     from guarismo.results.comparison import Comparison
     from guarismo.results.evaluation import Evaluation
 
-out = Console(soft_wrap=True, highlight=False)
+WIDE = 1000
+"""Columns where stdout is a file or a pipe: a program that reads our tables must not find them cut."""
+
+out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
-FACTS = {
-    "epoch": "epoch {:.0f}",
-    "loss": "loss {:.4f}",
-    "accuracy": "accuracy {:.2%}",
-    "validation_accuracy": "validation {:.2%}",
-    "trees": "{:.0f} trees",
-    "file": "{}",
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+FACTS: dict[str, Callable[[Any], str]] = {
+    "epoch": "epoch {:.0f}".format,
+    "step": "step {:.0f}".format,
+    "loss": "loss {:.4f}".format,
+    "accuracy": lambda share: f"accuracy {percent(share)}",
+    "validation_accuracy": lambda share: f"validation {percent(share)}",
+    "trees": "{:.0f} trees".format,
+    "file": str,
 }
 """How each fact that a Progress may carry is written; others are left out."""
 
@@ -43,11 +54,11 @@ def showing(title: str) -> Iterator[Progress]:
     from rich import progress as bars
 
     columns = (
-        bars.TextColumn("{task.description}"),
+        bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(bar_width=24),
         bars.TaskProgressColumn(),
         bars.TimeRemainingColumn(compact=True),
-        bars.TextColumn("[dim]{task.fields[facts]}"),
+        bars.TextColumn("{task.fields[facts]}", style="dim", markup=False),
     )
     with bars.Progress(*columns, console=err, transient=True) as live:
         task = live.add_task(title, total=None, facts="")
@@ -60,12 +71,16 @@ def showing(title: str) -> Iterator[Progress]:
 
 def written(facts: Mapping[str, object]) -> str:
     """Facts as one line: "epoch 3 · loss 0.0312 · accuracy 98.90 %"."""
-    return " · ".join(FACTS[name].format(value) for name, value in facts.items() if name in FACTS).replace("%", " %")
+    return " · ".join(FACTS[name](value) for name, value in facts.items() if name in FACTS)
+
+
+def json_line(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False)
 
 
 def print_json(values: Mapping[str, Any]) -> None:
     """One object on one line."""
-    sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_line(values) + "\n")
 
 
 def say(text: str) -> None:
@@ -81,14 +96,11 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], right
     """A plain table; the columns numbered in `right` are set to the right."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index in right else "left", no_wrap=index in right)
+        side: Literal["left", "right"] = "right" if index in right else "left"
+        table.add_column(Text(heading), justify=side, no_wrap=index in right, overflow="fold")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(Text(str(cell)) for cell in row))
     out.print(table)
-
-
-def percent(share: float) -> str:
-    return f"{share:.2%}".replace("%", " %")
 
 
 def interval(bounds: tuple[float, float]) -> str:
@@ -140,7 +152,7 @@ def print_run(run: Run) -> None:
         f"{run.settings.model}: {run.about['parameters']:,} parameters, {epochs}"
         f"validation accuracy {percent(metrics['validation_accuracy'])}, {run.about['seconds']['train']:.1f} s"
     )
-    say(f"Run: {run.folder}\nNext: guarismo evaluate {run.folder}")
+    say(f"Run: {run.folder}\nNext: guarismo evaluate {quoted(run.folder)}")
 
 
 def print_evaluation(run: Run, evaluation: Evaluation) -> None:

@@ -6,29 +6,30 @@ Every network begins with the same two layers (plain uint8 images, scaled to 0â€
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
-
-import lazy_loader
 
 from guarismo.errors import MissingExtraError, RunError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # of TensorFlow's messages only errors interest a user
-keras: Any = lazy_loader.load("keras")  # imported at first use: naming a model costs nothing, TensorFlow 3 s
+
 Layers = Sequence[Any]
 
 
-def require_keras() -> None:
-    """Import Keras without its backend's greetings. Raises MissingExtraError where it is not installed.
+@cache
+def load_keras() -> Any:
+    """Keras, imported without its backend's greetings. Raises MissingExtraError where it is not installed.
 
     TensorFlow's C++ part writes to stderr before any setting of it holds, so the file descriptor is turned away.
     """
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
-        keras.layers  # noqa: B018  the first use of an attribute is the import
+        module = importlib.import_module("keras")
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every third model in one process
     except ModuleNotFoundError:
         raise MissingExtraError("Training a network", "train") from None
@@ -36,6 +37,20 @@ def require_keras() -> None:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+    return module
+
+
+class LazyKeras:
+    """Keras, imported at the first use of a name in it: listing the models costs nothing, TensorFlow 3 s.
+
+    Not a lazy module in `sys.modules`: skops and pickle look into every module there, which would be a use.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(load_keras(), name)
+
+
+keras: Any = LazyKeras()
 
 
 def conv(filters: int, size: int, **options: Any) -> Any:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from guarismo.models.architectures import keras, require_keras
+from guarismo.models.architectures import keras
 from guarismo.models.settings import Settings
-
-require_keras()
 
 
 class RandomAffine(keras.layers.Layer):  # type: ignore[misc]

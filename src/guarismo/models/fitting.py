@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 import tempfile
@@ -16,14 +15,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
 from safetensors.numpy import save
 
 from guarismo.data.dataset import Dataset, Split
 from guarismo.errors import RunError
 from guarismo.models.architectures import build, describe_layers, keras
 from guarismo.models.augmentation import augmentation
-from guarismo.models.runs import Fitted, Row, replace_file
+from guarismo.models.runs import CHECKPOINT, Fitted, Row, Run, commit, quoted
 from guarismo.models.settings import Settings
 from guarismo.progress import Progress
 
@@ -41,23 +39,24 @@ class State:
     best: Arrays
 
 
-def fit_network(dataset: Dataset, settings: Settings, folder: Path, progress: Progress) -> Fitted:
-    """Train the network of `settings`, from the folder's checkpoint where there is one.
+def fit_network(run: Run, dataset: Dataset, progress: Progress) -> tuple[Run, Fitted]:
+    """Train the network of the run's settings, from its checkpoint where there is one.
 
-    Raises RunError when the loss is no longer a number.
+    Raises RunError when the loss is no longer a number, or a checkpoint cannot be written.
     """
+    settings = run.settings
     keras.utils.set_random_seed(settings.seed)
     policy = "mixed_bfloat16" if wants_bfloat16(settings) else "float32"
     with arithmetic(policy):
         network, trainer = compiled(dataset, settings)
-    state = load_checkpoint(folder, trainer, network) or State([], network.get_weights())
+    state = load_checkpoint(run, trainer, network) or State([], network.get_weights())
     while not done(state.history, settings):
         row = one_epoch(trainer, dataset, settings, state.history, progress)
         state.history.append(row)
         if best_epoch(state.history, settings) == len(state.history):
             state.best = network.get_weights()
-        save_checkpoint(folder, trainer, state)
-    return fitted(dataset, settings, state, policy)
+        run = save_checkpoint(run, trainer, state)
+    return run, fitted(dataset, settings, state, policy)
 
 
 def compiled(dataset: Dataset, settings: Settings) -> tuple[Any, Any]:
@@ -126,6 +125,7 @@ def one_epoch(trainer: Any, dataset: Dataset, settings: Settings, history: list[
         "learning_rate": float(trainer.optimizer.learning_rate),
         "seconds": round(time.perf_counter() - began, 3),
     }
+    row = {name: float(value) for name, value in row.items()}
     check_finite(row, settings)
     return row
 
@@ -145,7 +145,8 @@ def tell(epoch: int, steps: int, settings: Settings, history: list[Row], progres
 
     def report(step: int, logs: dict[str, float]) -> None:
         facts = {"loss": logs["loss"], "accuracy": logs["accuracy"], **last}
-        progress((epoch - 1) * steps + step + 1, settings.epochs * steps, epoch=epoch, epochs=settings.epochs, **facts)
+        done, total = (epoch - 1) * steps + step + 1, settings.epochs * steps
+        progress(done, total, epoch=epoch, epochs=settings.epochs, step=step + 1, steps=steps, **facts)
 
     return keras.callbacks.LambdaCallback(on_train_batch_end=report)
 
@@ -182,40 +183,35 @@ def plateau_step_size(history: list[Row], settings: Settings) -> float:
     return size
 
 
-def save_checkpoint(folder: Path, trainer: Any, state: State) -> None:
-    """Weights, random state, optimiser, best weights and history in one file: never one without the others."""
+def save_checkpoint(run: Run, trainer: Any, state: State) -> Run:
+    """Weights, random state, optimiser, best weights and history: never one without the others.
+
+    Raises RunError when they cannot be written; the folder then still holds the epoch before.
+    """
     arrays = {f"state.{index}": np.asarray(array) for index, array in enumerate(mutable(trainer))}
     arrays |= {f"best.{index}": array for index, array in enumerate(state.best)}
+    files = {CHECKPOINT: save(arrays), "history.csv": history_csv(state.history)}
     try:
-        replace_file(folder / "checkpoint.safetensors", save(arrays, {"history": json.dumps(state.history)}))
-        replace_file(folder / "history.csv", history_csv(state.history))
-    except OSError as error:
-        raise RunError(
-            f"Cannot write into {folder}: {error.strerror}. "
-            f"Make room, then go on with: guarismo train --resume {folder}"
-        ) from error
+        return commit(run, files)
+    except RunError as error:
+        raise RunError(f"{error} Make room, then go on with: guarismo train --resume {quoted(run.folder)}") from error
 
 
-def load_checkpoint(folder: Path, trainer: Any, network: Any) -> State | None:
+def load_checkpoint(run: Run, trainer: Any, network: Any) -> State | None:
     """The state after the last finished epoch, put into the trainer; None where no epoch was finished.
 
     Raises RunError when the file does not fit the network.
     """
-    path = folder / "checkpoint.safetensors"
-    if not path.exists():
+    if CHECKPOINT not in run.about["files"]:
         return None
-    with safe_open(path, framework="numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-        history = json.loads(file.metadata()["history"])
-    variables = mutable(trainer)
-    values = [arrays.get(f"state.{index}") for index in range(len(variables))]
-    best = [arrays.get(f"best.{index}") for index in range(len(network.weights))]
-    fits = all(value is not None and value.shape == tuple(v.shape) for v, value in zip(variables, values, strict=True))
-    if not fits or any(array is None for array in best):
-        raise RunError(f"{path} is of another network than the settings. Start a new training.")
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
-    return State(history, [array for array in best if array is not None])
+    arrays, variables = run.arrays("checkpoint"), mutable(trainer)
+    names = [f"state.{index}" for index in range(len(variables))] + [f"best.{i}" for i in range(len(network.weights))]
+    shapes = {name: tuple(v.shape) for name, v in zip(names, [*variables, *network.weights], strict=True)}
+    if {name: array.shape for name, array in arrays.items()} != shapes:
+        raise RunError(f"The checkpoint in {run.folder} is of another network than its settings. Train anew.")
+    for name, variable in zip(names, variables, strict=False):
+        variable.assign(arrays[name])
+    return State(list(run.history), [arrays[name] for name in names[len(variables) :]])
 
 
 def mutable(trainer: Any) -> list[Any]:
@@ -228,7 +224,7 @@ def mutable(trainer: Any) -> list[Any]:
 
 def history_csv(history: list[Row]) -> bytes:
     lines = [",".join(history[0])] if history else []
-    lines += [",".join(f"{value:.7g}" for value in row.values()) for row in history]
+    lines += [",".join(repr(value) for value in row.values()) for row in history]
     return "\n".join([*lines, ""]).encode()
 
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from guarismo.data.dataset import Dataset
 from guarismo.errors import RunError, unknown
-from guarismo.models.architectures import NETWORKS, build, describe_layers, keras, require_keras
-from guarismo.models.runs import Fitted, Run, answer, open_session
+from guarismo.models.architectures import NETWORKS, build, describe_layers, keras
+from guarismo.models.runs import Fitted, Run, answer, new_folder, open_session
 from guarismo.models.settings import Settings
-from guarismo.models.training import AGREEMENT, keep, new_run
+from guarismo.models.training import AGREEMENT, RUNS, keep, new_run
 
 IMPORTED = "imported"
 """The model's name in the settings of a run that was made from another program's file."""
@@ -33,7 +33,6 @@ def load_network(run: Run) -> Any:
     name = run.settings.model
     if name not in NETWORKS:
         raise RunError(f"Run {run.folder} is a {name}, no network of ours: only --format onnx can hold it.")
-    require_keras()
     network = build(name, run.shape, len(run.class_names))
     arrays = run.arrays("weights")
     weights = [arrays.get(place) for place in weight_names(network)]
@@ -89,20 +88,15 @@ def export(run: Run, format: str, path: Path, images: NDArray[np.uint8]) -> floa
     return difference
 
 
-def import_keras(file: Path, dataset: Dataset, folder: Path, most: float, trusted: bool) -> Run:
+def import_keras(file: Path, dataset: Dataset, folder: Path | None, most: float, trusted: bool) -> Run:
     """A model from another program's .keras file as a Run on `dataset`, to be evaluated and compared like any other.
 
     most: what a white pixel (255) was when the model was trained, usually 1 or 255.
     Raises RunError when the user has not said that the file is trusted, or it does not fit the images.
     """
-    if not trusted:
-        raise RunError(
-            f"{file} can run code of whoever made it when it is opened; Keras' safe mode does not prevent that. "
-            "If you or someone you trust made it, add --trust."
-        )
+    check_trust(file, trusted)
     from guarismo.models.fitting import EVALUATION_BATCH, to_onnx
 
-    require_keras()
     settings, began = Settings(model=IMPORTED), time.perf_counter()
     model = read_keras(file)
     network = wrapped(model, dataset, most)
@@ -113,9 +107,18 @@ def import_keras(file: Path, dataset: Dataset, folder: Path, most: float, truste
         architecture=describe_layers(model),
         facts={"file": file.name, "keras": keras.__version__, "arithmetic": "float32"},
     )
-    with new_run(folder, dataset, settings) as run:
-        run = Run(folder, {**run.about, "settings": {"model": IMPORTED}})  # how it was trained is not known
+    with new_run(folder or new_folder(RUNS, dataset.name, IMPORTED), dataset, settings) as run:
+        run = Run(run.folder, {**run.about, "settings": {"model": IMPORTED}})  # how it was trained is not known
         return keep(run, dataset, fitted, time.perf_counter() - began)
+
+
+def check_trust(file: Path, trusted: bool) -> None:
+    """Raises RunError, with what it means, unless the user has said that the file is trusted."""
+    if not trusted:
+        raise RunError(
+            f"{file} can run code of whoever made it when it is opened; Keras' safe mode does not prevent that. "
+            "If you or someone you trust made it, add --trust."
+        )
 
 
 def read_keras(file: Path) -> Any:

@@ -10,7 +10,8 @@
     checkpoint.safetensors  only while training: where to go on
 
 A file is first written aside as NAME.new, then run.json is replaced, then the file is moved into place:
-killed between any two of these steps, the folder is as before or `open_run` completes the move.
+killed between any two of these steps, the folder is as before or `open_run` completes the move. So run.json describes
+every other file at every moment, while a training goes on too.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +38,7 @@ from guarismo.models.settings import Settings
 FORMAT = 1
 """Version of the folder layout; a later program that changes it reads this one still."""
 
+CHECKPOINT = "checkpoint.safetensors"
 KNOWN_FILES = {
     "model.onnx",
     "weights.safetensors",
@@ -45,6 +48,7 @@ KNOWN_FILES = {
     "validation.safetensors",
     "test.safetensors",
     "evaluation.json",
+    CHECKPOINT,
 }
 MOST_JSON_BYTES = 32 * 2**20
 MOST_FILE_BYTES = 2 * 2**30
@@ -102,7 +106,10 @@ class Run:
         if not path.exists():
             return []
         with path.open(newline="") as file:
-            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+            try:
+                return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+            except (ValueError, TypeError) as error:
+                raise RunError(f"{path} is damaged ({error}). Copy the run again from where it came.") from None
 
     def arrays(self, name: str) -> dict[str, NDArray[Any]]:
         """The arrays of NAME.safetensors. Raises RunError when the run has none."""
@@ -137,9 +144,13 @@ class Run:
         if not self.finished:
             raise RunError(
                 f"Run {self.folder} is not finished: {len(self.history)} of {self.settings.epochs} epochs. "
-                f"Go on with: guarismo train --resume {self.folder}"
+                f"Go on with: guarismo train --resume {quoted(self.folder)}"
             )
-        return open_session((self.folder / "model.onnx").read_bytes())
+        session = open_session((self.folder / "model.onnx").read_bytes())
+        door, out = session.get_inputs()[0], session.get_outputs()[0]
+        if (door.type, *door.shape[1:], out.shape[-1]) != ("tensor(uint8)", *self.shape, len(self.class_names)):
+            raise RunError(f"{self.folder / 'model.onnx'} is not of the shape in run.json. Copy the run again.")
+        return session
 
 
 def open_session(model: bytes) -> Any:
@@ -167,13 +178,19 @@ def answer(session: Any, images: NDArray[np.uint8], classes: int) -> NDArray[np.
 def open_run(folder: str | Path) -> Run:
     """The Run in a folder, every file checked against run.json; nothing in it is executed.
 
-    Raises RunError when the folder is no run, or a file is missing, altered, surplus or too large.
+    Raises RunError when the folder is no run, or a file is missing, altered, surplus, a link or too large.
     """
     folder = Path(folder)
     about = read_about(folder)
-    complete_moves(folder, about["files"])
-    if about["state"] == "finished":
-        check_files(folder, about["files"])
+    while True:
+        try:
+            complete_moves(folder, about)
+            check_files(folder, about["files"])
+            break
+        except RunError:
+            before, about = about, read_about(folder)
+            if about == before:  # else another process wrote between our looking at one file and the next
+                raise
     run = Run(folder, about)
     run.settings  # noqa: B018  unknown or unfit settings are refused here, not later
     return run
@@ -185,45 +202,104 @@ def read_about(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"{folder} is not a run: it has no run.json. `guarismo train` prints the folder of each run.")
     try:
-        if path.stat().st_size > MOST_JSON_BYTES:
-            raise ValueError(f"larger than {MOST_JSON_BYTES >> 20} MB")
-        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if about["format"] != FORMAT:
-            raise ValueError(f"format {about['format']}, this program knows {FORMAT}")
-        check_types(about)
-    except (ValueError, KeyError, TypeError) as error:
+        if path.is_symlink() or path.stat().st_size > MOST_JSON_BYTES:
+            raise ValueError(f"not a plain file of at most {MOST_JSON_BYTES >> 20} MB")
+        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
+        check_about(about)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error}). Copy the run again from where it came.") from None
     return about
 
 
-def check_types(about: Any) -> None:
-    """Raises TypeError or KeyError where run.json lacks a part that everything relies on."""
-    wanted = {"state": str, "settings": dict, "data": dict, "files": dict, "parameters": int}
-    for name, kind in wanted.items():
-        if not isinstance(about[name], kind):
-            raise TypeError(f"'{name}' must be {kind.__name__}")
-    shape, names = about["data"]["shape"], about["data"]["class_names"]
-    if len(shape) != 3 or not all(isinstance(side, int) and 0 < side <= 4096 for side in shape):
-        raise TypeError("'shape' must be three positive sizes")
-    if not all(isinstance(name, str) for name in names):
-        raise TypeError("'class_names' must be words")
+def refuse_constant(name: str) -> None:
+    """NaN and Infinity are Python's, not JSON's; we never write them."""
+    raise ValueError(f"{name} is no number")
+
+
+EACH = "each of"
+"""In a shape: the key that stands for every key there is."""
+BEGUN: dict[str, Any] = {
+    "format": int,
+    "state": str,
+    "settings": dict,
+    "data": {
+        "name": str,
+        "origin": dict,
+        "fingerprint": str,
+        "counts": {EACH: int},
+        "class_names": list,
+        "shape": list,
+    },
+    "parameters": int,
+    "machine": dict,
+    "files": dict,
+}
+FINISHED: dict[str, Any] = {
+    "architecture": list,
+    "metrics": {"validation_accuracy": float, "validation_loss": float},
+    "seconds": {EACH: float, "train": float},
+    "facts": dict,
+    "versions": {EACH: str},
+}
+OPENED: dict[str, Any] = {"at": str, "source": str, "fingerprint": str, "n": int}
+
+
+def check_about(about: Any) -> None:
+    """Raises ValueError where run.json lacks a part that everything relies on, or has it in another shape."""
+    check_shape(about, BEGUN, "run.json")
+    if about["format"] != FORMAT:
+        raise ValueError(f"format {about['format']}, this program knows {FORMAT}")
+    if about["state"] == "finished":
+        check_shape(about, FINISHED, "run.json")
+    if "test_opened" in about or "evaluation.json" in about["files"]:
+        check_shape(about.get("test_opened"), OPENED, "test_opened")
+    sides, names = about["data"]["shape"], about["data"]["class_names"]
+    if len(sides) != 3 or not all(type(side) is int and 0 < side <= 4096 for side in sides):
+        raise ValueError("'shape' must be three positive sizes")
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError("'class_names' must be words")
     for name, entry in about["files"].items():
-        if name not in KNOWN_FILES or not isinstance(entry["bytes"], int) or not isinstance(entry["sha256"], str):
-            raise TypeError(f"unexpected file entry '{name}'")
+        if name not in KNOWN_FILES:
+            raise ValueError(f"unexpected file '{name}'")
+        check_shape(entry, {"bytes": int, "sha256": str}, name)
+    for opened in about.get("other_data", []):
+        check_shape(opened, {**OPENED, "accuracy": float}, "other_data")
+    for row in about.get("architecture", []):
+        check_shape(row, {"layer": str, "output": str, "parameters": int}, "architecture")
 
 
-def complete_moves(folder: Path, files: Mapping[str, Any]) -> None:
-    """Finish what a killed `commit` began: NAME.new that run.json describes moves into place."""
-    for aside in folder.glob("*.new"):
-        entry = files.get(aside.stem)
-        if entry and describe(aside) == entry:
-            aside.replace(aside.with_suffix(""))
+def check_shape(value: Any, shape: Any, where: str) -> None:
+    """Raises ValueError unless `value` has the keys and types of `shape`; more keys do no harm."""
+    if isinstance(shape, type):
+        if not (isinstance(value, shape) or (shape is float and type(value) is int)) or isinstance(value, bool):
+            raise ValueError(f"'{where}' must be {shape.__name__}")
+        return
+    check_shape(value, dict, where)
+    for name, part in shape.items():
+        if name != EACH and name not in value:
+            raise ValueError(f"'{where}' lacks '{name}'")
+        for key in value if name == EACH else [name]:
+            check_shape(value[key], part, key)
+
+
+def complete_moves(folder: Path, about: Mapping[str, Any]) -> None:
+    """Finish what a killed `commit` began: what run.json describes moves into place, a spent checkpoint goes."""
+    files = about["files"]
+    for name in files:
+        aside = folder / f"{name}.new"
+        if aside.exists() and describe(aside) == files[name]:
+            with suppress(FileNotFoundError):  # its writer lives, and was faster
+                aside.replace(folder / name)
+    if about["state"] == "finished" and CHECKPOINT not in files:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def check_files(folder: Path, files: Mapping[str, Any]) -> None:
-    """Raises RunError for the first file that is missing, altered, too large or not named in run.json."""
+    """Raises RunError for the first file that is missing, altered, a link, too large or not named in run.json."""
     present = {path.name for path in folder.iterdir()} - {"run.json", ".lock"}
-    present = {name for name in present if not name.endswith(".new")}
+    leftovers = {f"{name}.new" for name in (*KNOWN_FILES, "run.json")}
     for name, entry in files.items():
         if name not in present:
             raise RunError(f"{folder / name} is missing. Copy the run again from where it came.")
@@ -232,33 +308,43 @@ def check_files(folder: Path, files: Mapping[str, Any]) -> None:
                 f"{folder / name} was altered: its size or sha256 is not the one in run.json. "
                 "Copy the run again from where it came."
             )
-    if surplus := sorted(present - set(files)):
+    if surplus := sorted(present - set(files) - leftovers):
         raise RunError(f"{folder / surplus[0]} does not belong to the run. Move it elsewhere.")
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """What run.json records of a file: its bytes and sha256. Links and very large files are not read."""
+    """What run.json records of a file: its bytes and sha256. Raises RunError for a link or a very large file."""
     if path.is_symlink() or not path.is_file() or path.stat().st_size > MOST_FILE_BYTES:
         raise RunError(f"{path} must be a plain file of at most {MOST_FILE_BYTES >> 30} GB. Remove it.")
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    try:
+        with path.open("rb") as file:
+            return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from None
 
 
-def commit(run: Run, files: Mapping[str, bytes], **changes: Any) -> Run:
-    """The run with these files added or replaced and these parts of run.json changed, in one step that cannot break.
+def commit(run: Run, files: Mapping[str, bytes], remove: tuple[str, ...] = (), **changes: Any) -> Run:
+    """The run with files added, replaced or removed and parts of run.json changed, in one step that cannot break.
 
-    Raises RunError when the disk is full or read-only; the folder is then as it was.
+    Call it while the folder is `claimed`. Raises RunError when the disk is full or read-only; the folder is then as
+    it was.
     """
     try:
         for name, content in files.items():
             write_through(run.folder / f"{name}.new", content)
-        entries = {name: describe(run.folder / f"{name}.new") for name in files}
-        about = {**run.about, **changes, "files": {**run.about["files"], **entries}}
+        entries = {name: {"bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()} for name, b in files.items()}
+        kept = {name: entry for name, entry in run.about["files"].items() if name not in remove}
+        about = {**run.about, **changes, "files": {**kept, **entries}}
         write_json(run.folder, about)
-        for name in files:
-            (run.folder / f"{name}.new").replace(run.folder / name)
     except OSError as error:
+        for name in files:
+            (run.folder / f"{name}.new").unlink(missing_ok=True)
         raise RunError(f"Cannot write into {run.folder}: {error.strerror}. What was there is unharmed.") from error
+    for name in files:
+        with suppress(FileNotFoundError):  # `open_run` in another process was faster
+            (run.folder / f"{name}.new").replace(run.folder / name)
+    for name in remove:
+        (run.folder / name).unlink(missing_ok=True)
     return Run(run.folder, about)
 
 
@@ -274,10 +360,23 @@ def replace_file(path: Path, content: bytes) -> None:
     aside.replace(path)
 
 
-def write_through(path: Path, content: bytes) -> None:
-    """Write and wait for the disk, so that a move never gets ahead of its content."""
+def write_out(path: Path, content: bytes) -> None:
+    """A file that the user asked for, whole or not at all. Raises RunError where it cannot be written."""
     try:
-        with path.open("wb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
+    except OSError as error:
+        raise RunError(f"Cannot write {path}: {error.strerror}. Choose another place with --out.") from None
+
+
+def write_through(path: Path, content: bytes) -> None:
+    """Write a new file and wait for the disk, so that a move never gets ahead of its content.
+
+    What stands at `path` goes first: a link laid there by a stranger is removed, not followed.
+    """
+    path.unlink(missing_ok=True)
+    try:
+        with path.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -286,9 +385,18 @@ def write_through(path: Path, content: bytes) -> None:
         raise
 
 
+def quoted(path: Path) -> str:
+    """A path as one word of a shell command, for lines to paste."""
+    return shlex.quote(str(path))
+
+
+def folder_stem(dataset_name: str, model: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", f"{dataset_name}_{model}")
+
+
 def new_folder(parent: Path, dataset_name: str, model: str) -> Path:
     """A fresh numbered folder, ``mnist_cnn-bn_3``, made in one step so that two trainings never share one."""
-    stem = re.sub(r"[^\w.-]+", "-", f"{dataset_name}_{model}")
+    stem = folder_stem(dataset_name, model)
     number = 1
     while True:
         folder = parent / f"{stem}_{number}"
@@ -303,13 +411,18 @@ def new_folder(parent: Path, dataset_name: str, model: str) -> Path:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Hold the folder for one training. Raises RunError while another process trains into it."""
+def claimed(folder: Path, timeout: float = 0) -> Iterator[None]:
+    """Hold the folder for writing. Raises RunError while another process holds it for more than `timeout` seconds."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / ".lock", timeout=0)
+    lock = FileLock(folder / ".lock", timeout=timeout)
     try:
-        with lock:
-            yield
+        lock.acquire()
     except Timeout:
-        raise RunError(f"Another training is writing into {folder}. Wait for it, or choose another folder.") from None
+        raise RunError(f"Another process is writing into {folder}. Wait for it, or choose another folder.") from None
+    except OSError as error:
+        raise RunError(f"Cannot write into {folder}: {error.strerror}. Choose another folder.") from None
+    try:
+        yield
+    finally:
+        lock.release()

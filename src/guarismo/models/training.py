@@ -18,9 +18,21 @@ from safetensors.numpy import save
 
 from guarismo.data.dataset import Dataset, Split
 from guarismo.errors import DataError, RunError, unknown
-from guarismo.models.architectures import NETWORKS
+from guarismo.models.architectures import NETWORKS, build
 from guarismo.models.classical import CLASSICAL, fit_classical
-from guarismo.models.runs import FORMAT, Fitted, Run, answer, claimed, commit, new_folder, open_session, write_json
+from guarismo.models.runs import (
+    CHECKPOINT,
+    FORMAT,
+    Fitted,
+    Run,
+    answer,
+    claimed,
+    commit,
+    new_folder,
+    open_session,
+    quoted,
+    write_json,
+)
 from guarismo.models.settings import Settings
 from guarismo.progress import Progress, silent
 
@@ -46,6 +58,8 @@ def train(
     """
     settings = settings or Settings()
     check_trainable(dataset, settings)
+    if settings.model in NETWORKS:
+        build(settings.model, dataset.shape, len(dataset.class_names))  # images too small are refused before any work
     folder = folder or new_folder(RUNS, dataset.name, settings.model)
     with new_run(folder, dataset, settings) as run:
         return proceed(run, dataset, progress)
@@ -56,12 +70,22 @@ def resume(run: Run, dataset: Dataset, progress: Progress = silent) -> Run:
 
     Raises RunError when the run is finished, its folder is in use, or the data are not those that it began with.
     """
-    if run.finished:
-        raise RunError(f"Run {run.folder} is finished: there is nothing to resume. Look at it with: guarismo report")
+    check_unfinished(run)
+    if run.settings.model not in MODELS:
+        raise RunError(unknown("model", run.settings.model, MODELS))
     if dataset.fingerprint != run.about["data"]["fingerprint"]:
         raise RunError(f"The data of {run.folder} have changed since it began. Start a new training.")
     with claimed(run.folder):
         return proceed(run, dataset, progress)
+
+
+def check_unfinished(run: Run) -> None:
+    """Raises RunError for a run that has nothing left to train."""
+    if run.finished:
+        raise RunError(
+            f"Run {run.folder} is finished: there is nothing to resume. "
+            f"Measure it with: guarismo evaluate {quoted(run.folder)}"
+        )
 
 
 def check_trainable(dataset: Dataset, settings: Settings) -> None:
@@ -70,7 +94,10 @@ def check_trainable(dataset: Dataset, settings: Settings) -> None:
         raise RunError(unknown("model", settings.model, MODELS))
     for name, split in (("training", dataset.train), ("validation", dataset.validation)):
         if not split.labelled:
-            raise DataError(f"Training needs labelled {name} images; {dataset.name} has none. Is it a test file?")
+            raise DataError(
+                f"Training needs labelled {name} images; {dataset.name} has none. "
+                "Is it a file without labels, or is --validation 0?"
+            )
     counts = np.bincount(dataset.train.labels, minlength=len(dataset.class_names))
     if len(counts) < 2:
         raise DataError(
@@ -90,8 +117,13 @@ def new_run(folder: Path, dataset: Dataset, settings: Settings) -> Iterator[Run]
     except OSError as error:
         raise RunError(f"Cannot make {folder}: {error.strerror}. Choose another place with --out.") from None
     with claimed(folder):
-        if (folder / "run.json").exists():
-            raise RunError(f"{folder} already holds a run. Choose another --out, or go on with it: --resume {folder}")
+        present = {path.name for path in folder.iterdir()} - {".lock"}
+        if "run.json" in present:
+            raise RunError(
+                f"{folder} already holds a run. Choose another --out, or go on with it: --resume {quoted(folder)}"
+            )
+        if present:
+            raise RunError(f"{folder} is not empty: it holds {min(present)}. Choose another --out.")
         yield begin(folder, dataset, settings)
 
 
@@ -120,7 +152,6 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         "name": dataset.name,
         "origin": dict(dataset.origin),
         "fingerprint": dataset.fingerprint,
-        "test_fingerprint": dataset.test.fingerprint,
         "counts": {name: len(split) for name, split in dataset.splits.items()},
         "class_names": list(dataset.class_names),
         "shape": list(dataset.shape),
@@ -145,7 +176,7 @@ def proceed(run: Run, dataset: Dataset, progress: Progress) -> Run:
         if run.settings.model in NETWORKS:
             from guarismo.models.fitting import fit_network  # imports TensorFlow: 3 s
 
-            fitted = fit_network(dataset, run.settings, run.folder, progress)
+            run, fitted = fit_network(run, dataset, progress)
         else:
             fitted = fit_classical(dataset, run.settings, progress)
         return keep(run, dataset, fitted, time.perf_counter() - began)
@@ -158,9 +189,8 @@ def interruptible(run: Run) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         epochs = len(Run(run.folder, run.about).history)
-        raise KeyboardInterrupt(
-            f"Stopped after epoch {epochs} of {run.settings.epochs}. Go on with: guarismo train --resume {run.folder}"
-        ) from None
+        after = f" after epoch {epochs} of {run.settings.epochs}" if epochs else ""
+        raise KeyboardInterrupt(f"Stopped{after}. Go on with: guarismo train --resume {quoted(run.folder)}") from None
 
 
 def keep(run: Run, dataset: Dataset, fitted: Fitted, seconds: float) -> Run:
@@ -183,9 +213,10 @@ def keep(run: Run, dataset: Dataset, fitted: Fitted, seconds: float) -> Run:
         "validation.safetensors": save({"labels": dataset.validation.labels, "probabilities": validation}),
         "train.safetensors": save({"labels": dataset.train.labels, "answers": answers}),
     }
-    run = commit(
+    return commit(
         run,
         files,
+        remove=(CHECKPOINT,),
         state="finished",
         parameters=fitted.parameters,
         architecture=fitted.architecture,
@@ -195,8 +226,6 @@ def keep(run: Run, dataset: Dataset, fitted: Fitted, seconds: float) -> Run:
         facts={**fitted.facts, "onnx_difference": difference},
         versions={name: version(name) for name in ("guarismo", "numpy", "onnxruntime")},
     )
-    (run.folder / "checkpoint.safetensors").unlink(missing_ok=True)
-    return run
 
 
 def metrics(validation: Split, probabilities: Any, answers: Any, train: Split) -> dict[str, float]:

@@ -21,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from guarismo.errors import RunError
-from guarismo.models.runs import replace_file
+from guarismo.models.runs import write_out
 from guarismo.results.evaluation import Reliability
 
 INK = "#0a0b0c"
@@ -179,14 +179,13 @@ def sample_grid(images: NDArray[np.uint8], row_names: Sequence[str]) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """The figure as a file of its own, on white. Raises RunError for a suffix that is no picture, or a full disk."""
+    """The figure as a file of its own, on white. Raises RunError for another suffix, or where it cannot be written."""
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise RunError(f"A picture's name must end in .png, .svg or .pdf, received {path.name}.")
     memory = BytesIO()
     figure.set_facecolor("white")
-    try:
-        figure.savefig(memory, format=path.suffix.removeprefix("."), dpi=150)
-        replace_file(path, memory.getvalue())
-    except (ValueError, OSError) as error:
-        raise RunError(f"Cannot draw {path}: {error}. Give a writable file that ends in .png, .svg or .pdf.") from None
+    figure.savefig(memory, format=path.suffix.removeprefix("."), dpi=150)
+    write_out(path, memory.getvalue())
 
 
 def as_svg(figure: Figure, name: str = "") -> str:

@@ -125,7 +125,7 @@ def common_fingerprint(runs: Sequence[Run]) -> str:
         listed = ", ".join(f"{run.name} {fingerprint[:8]}" for run, fingerprint in zip(runs, prints, strict=True))
         raise RunError(
             f"These runs were evaluated on different test images ({listed}). "
-            "Evaluate them on the same source with: guarismo evaluate RUN SOURCE"
+            "Compare runs that were trained on one source."
         )
     return prints[0]
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save
 
 from guarismo.data.dataset import UNKNOWN, Dataset
 from guarismo.errors import DataError, RunError
-from guarismo.models.runs import Run, commit
+from guarismo.models.runs import Run, claimed, commit, open_run, quoted
 
 BINS = 15
 MOST_MISTAKES = 200
@@ -284,21 +285,32 @@ def turning_epoch(history: Sequence[Mapping[str, float]]) -> int | None:
 def evaluate_run(run: Run, dataset: Dataset) -> tuple[Run, Evaluation]:
     """Open the test images once: answer them, measure, and write both into the run with the date of opening.
 
-    A second call with the same test images gives back the saved Evaluation and opens nothing. Raises RunError
-    when the data does not fit the run or changed since training.
+    A second call with the run's own test images gives back the saved Evaluation and opens nothing. On other data the
+    Evaluation is handed over and the opening recorded, but the saved one stays that of the run's own test images.
+    Raises RunError when the data does not fit the run or changed since training.
     """
     check_fit(run, dataset)
-    if run.about.get("test_opened", {}).get("fingerprint") == dataset.test.fingerprint:
+    if opened_on(run, dataset):
         return run, saved_evaluation(run)
-    from safetensors.numpy import save
+    with claimed(run.folder, timeout=60):
+        run = open_run(run.folder)
+        if opened_on(run, dataset):  # by another process, while this one waited
+            return run, saved_evaluation(run)
+        probabilities, labels = run.predict(dataset.test.images), dataset.test.labels
+        evaluation = evaluate(probabilities, labels, run.class_names)
+        if not same_data(run, dataset):
+            others = [*run.about.get("other_data", []), {**opening(dataset), "accuracy": evaluation.accuracy}]
+            return commit(run, {}, other_data=others), evaluation
+        files = {
+            "test.safetensors": save({"probabilities": probabilities.astype(np.float32), "labels": labels}),
+            "evaluation.json": json.dumps(evaluation.as_json(), allow_nan=False, ensure_ascii=False).encode(),
+        }
+        return commit(run, files, test_opened=opening(dataset)), evaluation
 
-    probabilities, labels = run.predict(dataset.test.images), dataset.test.labels
-    evaluation = evaluate(probabilities, labels, run.class_names)
-    files = {
-        "test.safetensors": save({"probabilities": probabilities.astype(np.float32), "labels": labels}),
-        "evaluation.json": json.dumps(evaluation.as_json(), allow_nan=False, ensure_ascii=False).encode(),
-    }
-    return commit(run, files, test_opened=opening(run, dataset)), evaluation
+
+def opened_on(run: Run, dataset: Dataset) -> bool:
+    """Whether the run's saved evaluation is of these test images."""
+    return bool(run.about.get("test_opened", {}).get("fingerprint") == dataset.test.fingerprint)
 
 
 def check_fit(run: Run, dataset: Dataset) -> None:
@@ -338,17 +350,13 @@ def short(values: Sequence[object]) -> str:
     return ", ".join(map(str, values[:12])) + (f", … ({len(values)})" if len(values) > 12 else "")
 
 
-def opening(run: Run, dataset: Dataset) -> dict[str, Any]:
-    """What run.json keeps of the test images being opened; `earlier` are the openings on other data."""
-    before = dict(run.about.get("test_opened", {}))
-    earlier = [*before.pop("earlier", []), before] if before else []
+def opening(dataset: Dataset) -> dict[str, Any]:
+    """What run.json keeps of test images being opened."""
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "source": source_of(dataset.origin) or dataset.name,
         "fingerprint": dataset.test.fingerprint,
         "n": len(dataset.test),
-        "same_data": same_data(run, dataset),
-        "earlier": earlier,
     }
 
 
@@ -356,7 +364,7 @@ def saved_evaluation(run: Run) -> Evaluation:
     """The Evaluation in the run's folder. Raises RunError when there is none, or when it is damaged."""
     path = run.folder / "evaluation.json"
     if not path.is_file():
-        raise RunError(f"Run {run.name} has not been evaluated. Do it with: guarismo evaluate {run.folder}")
+        raise RunError(f"Run {run.name} has not been evaluated. Do it with: guarismo evaluate {quoted(run.folder)}")
     try:
         return Evaluation.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (KeyError, TypeError, ValueError) as error:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from guarismo.data.dataset import Dataset, data_uri, pick_samples
 from guarismo.errors import RunError
-from guarismo.models.runs import Run, replace_file
+from guarismo.models.runs import Run, write_out
 from guarismo.models.settings import Settings
 from guarismo.results.charts import as_svg, confusion_chart, learning_curves, reliability_chart
 from guarismo.results.comparison import Comparison, advice, compare, verdict
@@ -84,11 +84,7 @@ def write_report(runs: Sequence[Run], dataset: Dataset, out: Path) -> Path:
     no evaluation yet, or when `out` cannot be written.
     """
     page = render(runs, dataset)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(out, page.encode())
-    except OSError as error:
-        raise RunError(f"Cannot write {out}: {error.strerror}. Choose another place with --out.") from error
+    write_out(out, page.encode())
     return out
 
 
@@ -118,13 +114,13 @@ def render(runs: Sequence[Run], dataset: Dataset, translations: NullTranslations
 
 
 def check_same_images(runs: Sequence[Run], dataset: Dataset) -> None:
-    """Raises RunError for a run whose saved evaluation is of other test images than those of `dataset`."""
+    """Raises RunError for a run whose own test images are others than those of `dataset`."""
     for run in runs:
         saved_evaluation(run)
         if run.about["test_opened"]["fingerprint"] != dataset.test.fingerprint:
             raise RunError(
-                f"Run {run.name} was evaluated on '{run.about['test_opened']['source']}', not on the test images of "
-                f"'{dataset.name}' given here. Name that source, or evaluate the run on this one first."
+                f"The test images of run {run.name} are those of '{run.about['test_opened']['source']}', not of "
+                f"'{dataset.name}'. A report is of runs on one source."
             )
 
 
@@ -216,7 +212,7 @@ def chapter(run: Run, dataset: Dataset, runs: int, _: Words) -> Chapter:
         evaluation=evaluation,
         train_accuracy=train_accuracy,
         sentences=[
-            *opening_sentences(run, _),
+            *other_data_sentences(run, _),
             *fitting_sentences(run, evaluation, train_accuracy, _),
             *class_sentences(evaluation, _),
         ],
@@ -232,20 +228,14 @@ def chapter(run: Run, dataset: Dataset, runs: int, _: Words) -> Chapter:
     )
 
 
-def opening_sentences(run: Run, _: Words) -> list[str]:
-    """Whether the test images are what the reader will take them for."""
-    opened, said = run.about["test_opened"], []
-    if not opened.get("same_data", True):
-        said.append(
-            _("It was trained on {trained} and evaluated on {source}, other data than its own.").format(
-                trained=run.about["data"]["name"], source=opened["source"]
-            )
+def other_data_sentences(run: Run, _: Words) -> list[str]:
+    """How the run did on data that it was not trained on, where that was measured."""
+    return [
+        _("On {source}, other data than its own, it answers {accuracy} of {n} test images right.").format(
+            source=other["source"], accuracy=percent(other["accuracy"]), n=count(other["n"])
         )
-    if opened.get("earlier"):
-        said.append(
-            _("Test images had been opened {times}× before, on other data.").format(times=len(opened["earlier"]))
-        )
-    return said
+        for other in run.about.get("other_data", [])
+    ]
 
 
 def fitting_sentences(run: Run, evaluation: Evaluation, train_accuracy: float, _: Words) -> list[str]:
@@ -293,7 +283,7 @@ def class_sentences(evaluation: Evaluation, _: Words) -> list[str]:
 
 def kept_epoch(run: Run) -> int | None:
     """The epoch whose weights became the model, where there are epochs."""
-    kept = run.about.get("facts", {}).get("kept_epoch", run.about.get("metrics", {}).get("epoch"))
+    kept = run.about.get("facts", {}).get("kept_epoch")
     return int(kept) if kept is not None and any(row["epoch"] == kept for row in run.history) else None
 
 
