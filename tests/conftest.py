@@ -1,11 +1,13 @@
-"""What several test files share: where real data may be, a tiny Dataset, one trained Run of each kind."""
+"""What several test files share: where real data may be, a tiny known source and Dataset, one Run of each kind."""
 
 import os
 from pathlib import Path
 
 import pytest
 
+from foreign import TINY
 from guarismo.data.dataset import Dataset
+from guarismo.data.known import SOURCES
 from guarismo.models.runs import Run
 from guarismo.models.settings import Settings
 from tiny_run import bars_dataset
@@ -19,6 +21,15 @@ def shared_data() -> Path:
     if not (SHARED / "mnist").is_dir():
         pytest.skip(f"needs MNIST and Fashion-MNIST under {SHARED} (or set GUARISMO_TEST_DATA)")
     return SHARED
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch) -> Path:
+    """An empty cache, no other folder, and one more known source, 'tiny'."""
+    monkeypatch.setenv("GUARISMO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("GUARISMO_DATA", raising=False)
+    monkeypatch.setitem(SOURCES, "tiny", TINY)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """Files from elsewhere: small whole ones, and the same with bytes altered, which may be refused but never surprise."""
 
+import gzip
+import hashlib
 import io
 import os
 import shutil
@@ -17,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from guarismo.data.known import KnownFile, Source
 from guarismo.errors import DataError
 
 IMAGES = np.arange(5 * 4 * 4, dtype=np.uint8).reshape(5, 4, 4)
@@ -36,6 +39,37 @@ def png(image: np.ndarray) -> bytes:
     target = io.BytesIO()
     Image.fromarray(image).save(target, "PNG")
     return target.getvalue()
+
+
+# A known source: "tiny", which the fixture `places` adds
+
+RNG = np.random.default_rng(0)
+FILES = {
+    "train-images-idx3-ubyte": idx(RNG.integers(0, 256, (60, 8, 8), dtype=np.uint8)),
+    "train-labels-idx1-ubyte": idx((np.arange(60) % 3).astype(np.uint8)),
+    "t10k-images-idx3-ubyte": idx(RNG.integers(0, 256, (12, 8, 8), dtype=np.uint8)),
+    "t10k-labels-idx1-ubyte": idx((np.arange(12) % 3).astype(np.uint8)),
+}
+PACKED = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in FILES.items()}
+TINY = Source(
+    "Sixty squares of noise",
+    "none",
+    (60, 12),
+    {"en": ("one", "two", "three"), "es": ("uno", "dos", "tres"), "pt": ("um", "dois", "três")},
+    {name: KnownFile("raw:" + hashlib.sha256(content).hexdigest(), len(content)) for name, content in FILES.items()},
+    ("http://127.0.0.1:9/",),  # nobody listens there
+)
+
+
+def cached(places: Path) -> list[str]:
+    return sorted(path.name for path in (places / "cache" / "data" / "tiny").iterdir())
+
+
+def place_by_hand(folder: Path, packed: bool = True) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in (PACKED if packed else FILES).items():
+        (folder / name).write_bytes(content)
+    return folder
 
 
 # Permissions

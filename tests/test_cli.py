@@ -265,9 +265,9 @@ def test_debug_shows_where(command):
 
 
 def test_an_error_nobody_foresaw_is_still_one_line(command, monkeypatch):
-    import guarismo.data.sources as sources
+    import guarismo.data.known as known
 
-    monkeypatch.setattr(sources, "available", lambda: 1 / 0)
+    monkeypatch.setattr(known, "available", lambda: 1 / 0)
     status, _, err = command("data", "list")
     assert status == 70 and "unexpected ZeroDivisionError" in err and "--debug" in err
 

@@ -8,7 +8,7 @@ import pytest
 
 import guarismo
 from guarismo.cli import app
-from guarismo.data.sources import SOURCES
+from guarismo.data.known import SOURCES
 from guarismo.models.settings import RECIPES
 from guarismo.models.training import MODELS
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from guarismo.data.dataset import Dataset as Dataset
     from guarismo.data.dataset import Split as Split
     from guarismo.data.exploration import explore as explore
-    from guarismo.data.sources import SOURCES as SOURCES
+    from guarismo.data.known import SOURCES as SOURCES
     from guarismo.data.sources import LoadSettings as LoadSettings
     from guarismo.data.sources import load as load
     from guarismo.errors import GuarismoError as GuarismoError
@@ -36,7 +36,7 @@ HOMES = {
     "Dataset": "data.dataset",
     "Split": "data.dataset",
     "LoadSettings": "data.sources",
-    "SOURCES": "data.sources",
+    "SOURCES": "data.known",
     "load": "data.sources",
     "explore": "data.exploration",
     "Settings": "models.settings",

@@ -138,7 +138,7 @@ def data_list(*, json: Json = False) -> None:
 
     guarismo data list
     """
-    from guarismo.data.sources import available
+    from guarismo.data.known import available
 
     rows = available()
     if json:
@@ -159,7 +159,8 @@ def data_fetch(name: str) -> None:
 
     guarismo data fetch mnist
     """
-    from guarismo.data.sources import fetch, where_is
+    from guarismo.data.fetching import fetch
+    from guarismo.data.known import where_is
 
     with showing(f"Fetching {name}") as progress:
         fetch(name, progress)
@@ -172,7 +173,7 @@ def data_import(name: str, folder: Path) -> None:
 
     guarismo data import mnist ~/Downloads/mnist
     """
-    from guarismo.data.sources import import_files
+    from guarismo.data.known import import_files
 
     with showing(f"Importing {name}") as progress:
         paths = import_files(name, folder, progress)
@@ -185,7 +186,7 @@ def data_verify(name: str, *, json: Json = False) -> None:
 
     guarismo data verify mnist
     """
-    from guarismo.data.sources import verify
+    from guarismo.data.known import verify
 
     with showing(f"Verifying {name}") as progress:
         rows = verify(name, progress)
