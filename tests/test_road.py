@@ -60,13 +60,13 @@ def test_a_lab_cut_off_goes_on_where_it_stopped(pictures, tmp_path, monkeypatch)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(laboratory.run_lab(dataset, tmp_path / "lab", progress=interrupt))
-    done = list(laboratory.run_lab(dataset, tmp_path / "lab"))
-    again = list(laboratory.run_lab(dataset, tmp_path / "lab"))
+        laboratory.run_model("linear", dataset, tmp_path / "lab", progress=interrupt)
+    done = [laboratory.run_model(name, dataset, tmp_path / "lab") for name in QUICK]
+    again = [laboratory.run_model(name, dataset, tmp_path / "lab") for name in QUICK]
     assert [run.about for run, _ in again] == [run.about for run, _ in done]
     assert [run.settings.model for run, _ in again] == ["linear", "forest"]
     with pytest.raises(guarismo.GuarismoError, match="other data or settings"):
-        list(laboratory.run_lab(dataset, tmp_path / "lab", seed=1))
+        laboratory.run_model("linear", dataset, tmp_path / "lab", seed=1)
 
 
 def test_without_a_folder_the_lab_that_was_cut_off_goes_on_and_a_finished_one_is_left(pictures, tmp_path, monkeypatch):
@@ -74,10 +74,10 @@ def test_without_a_folder_the_lab_that_was_cut_off_goes_on_and_a_finished_one_is
     monkeypatch.chdir(tmp_path)
     dataset = guarismo.load(pictures)
     first = laboratory.lab_folder(dataset, seed=0)
-    next(laboratory.run_lab(dataset, first))  # the first model, then cut off
+    laboratory.run_model("linear", dataset, first)  # then cut off
     assert laboratory.lab_folder(dataset, seed=0) == first
     assert laboratory.lab_folder(dataset, seed=1) != first
-    list(laboratory.run_lab(dataset, first))
+    laboratory.run_model("forest", dataset, first)
     assert laboratory.lab_folder(dataset, seed=0) != first
 
 

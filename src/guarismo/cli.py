@@ -108,7 +108,7 @@ def lab(
     seed
         Start of all randomness.
     """
-    from guarismo.lab import LAB, lab_folder, run_lab
+    from guarismo.lab import LAB, lab_folder, run_model
     from guarismo.models.training import check_trainable
     from guarismo.results.comparison import compare
     from guarismo.results.report import write_report
@@ -118,11 +118,12 @@ def lab(
         check_trainable(dataset, settings)
     folder = out or lab_folder(dataset, seed)
     runs = []
-    with showing("Training four models") as progress:
-        for run, evaluation in run_lab(dataset, folder, seed, progress):
-            runs.append(run)
-            if not json:
-                say(f"  {run.name}: {percent(evaluation.accuracy)} of {evaluation.n:,} test images right")
+    for name in LAB:
+        with showing(f"Training {name}") as progress:
+            run, evaluation = run_model(name, dataset, folder, seed, progress)
+        runs.append(run)
+        if not json:
+            say(f"  {name}: {percent(evaluation.accuracy)} of {evaluation.n:,} test images right")
     comparison, report = compare(runs), write_report(runs, dataset, folder / "report.html")
     if json:
         print_json({**comparison.as_json(), "report": str(report)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,29 +23,34 @@ LAB: Mapping[str, Settings] = {
 """What the laboratory trains: from the simplest that can work to the one that should win."""
 
 
-def run_lab(
-    dataset: Dataset, folder: Path, seed: int = 0, progress: Progress = silent
-) -> Iterator[tuple[Run, Evaluation]]:
-    """Train and evaluate each model of LAB into ``folder/NAME``, handing over each as it is done.
+def run_model(
+    name: str, dataset: Dataset, folder: Path, seed: int = 0, progress: Progress = silent
+) -> tuple[Run, Evaluation]:
+    """One model of LAB trained into ``folder/NAME`` and evaluated: opened, continued or begun, as it stands there.
 
-    Called again on the same folder it goes on where it stopped. The test split is opened once per model, at its end.
-
-    Raises RunError when the folder holds runs of other data or settings.
+    Raises RunError when the folder holds a run of other data or settings.
     """
-    for name, settings in LAB.items():
-        run = trained(dataset, replace(settings, seed=seed), folder / name, progress)
-        yield evaluate_run(run, dataset)
+    run = trained(dataset, replace(LAB[name], seed=seed), folder / name, progress)
+    return evaluate_run(run, dataset)
 
 
 def lab_folder(dataset: Dataset, seed: int) -> Path:
     """Where a laboratory on this data and seed was cut off, to go on there; else a new numbered folder."""
     for folder in sorted(RUNS.glob(f"{folder_stem(dataset.name, 'lab')}_*")):
-        runs = [open_run(folder / name) for name in LAB if (folder / name / "run.json").exists()]
-        done = [run for run in runs if "test_opened" in run.about]
-        same = all(run.settings.seed == seed and of_data(run, dataset) for run in runs)
-        if runs and same and len(done) < len(LAB):
+        if cut_off(folder, dataset, seed):
             return folder
     return new_folder(RUNS, dataset.name, "lab")
+
+
+def cut_off(folder: Path, dataset: Dataset, seed: int) -> bool:
+    """Whether some, but not all, of a laboratory's models are done in `folder`, on this data and seed."""
+    try:
+        runs = {name: open_run(folder / name) for name in LAB if (folder / name / "run.json").exists()}
+    except RunError:  # damaged: not ours to go on with
+        return False
+    done = [run for run in runs.values() if "test_opened" in run.about]
+    fits = all(run.settings == replace(LAB[name], seed=seed) and of_data(run, dataset) for name, run in runs.items())
+    return bool(runs) and fits and len(done) < len(LAB)
 
 
 def of_data(run: Run, dataset: Dataset) -> bool:
@@ -53,7 +58,6 @@ def of_data(run: Run, dataset: Dataset) -> bool:
 
 
 def trained(dataset: Dataset, settings: Settings, folder: Path, progress: Progress) -> Run:
-    """The finished run in `folder`: opened, continued or begun."""
     if not (folder / "run.json").exists():
         return train(dataset, settings, folder, progress)
     run = open_run(folder)

@@ -145,8 +145,9 @@ def tell(epoch: int, steps: int, settings: Settings, history: list[Row], progres
 
     def report(step: int, logs: dict[str, float]) -> None:
         facts = {"loss": logs["loss"], "accuracy": logs["accuracy"], **last}
-        done, total = (epoch - 1) * steps + step + 1, settings.epochs * steps
-        progress(done, total, epoch=epoch, epochs=settings.epochs, step=step + 1, steps=steps, **facts)
+        here = min(step + 1, steps)  # Keras counts the last call of several steps as a full one
+        done, total = (epoch - 1) * steps + here, settings.epochs * steps
+        progress(done, total, epoch=epoch, epochs=settings.epochs, step=here, steps=steps, **facts)
 
     return keras.callbacks.LambdaCallback(on_train_batch_end=report)
 

@@ -29,6 +29,7 @@ from guarismo.models.runs import (
     claimed,
     commit,
     new_folder,
+    open_run,
     open_session,
     quoted,
     write_json,
@@ -70,12 +71,13 @@ def resume(run: Run, dataset: Dataset, progress: Progress = silent) -> Run:
 
     Raises RunError when the run is finished, its folder is in use, or the data are not those that it began with.
     """
-    check_unfinished(run)
-    if run.settings.model not in MODELS:
-        raise RunError(unknown("model", run.settings.model, MODELS))
-    if dataset.fingerprint != run.about["data"]["fingerprint"]:
-        raise RunError(f"The data of {run.folder} have changed since it began. Start a new training.")
     with claimed(run.folder):
+        run = open_run(run.folder)  # as it is now that nobody else writes
+        check_unfinished(run)
+        if run.settings.model not in MODELS:
+            raise RunError(unknown("model", run.settings.model, MODELS))
+        if dataset.fingerprint != run.about["data"]["fingerprint"]:
+            raise RunError(f"The data of {run.folder} have changed since it began. Start a new training.")
         return proceed(run, dataset, progress)
 
 
