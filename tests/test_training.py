@@ -165,6 +165,23 @@ def test_images_too_small_for_the_network_leave_no_folder_behind(bars, tmp_path)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("model", "absent"), [("forest", "skl2onnx"), ("linear", "keras")])
+def test_without_the_extra_one_line_says_what_to_install_and_no_folder_is_left(tmp_path, model, absent):
+    """In a process of its own, where the package is hidden as if it had not been installed."""
+    program = (
+        "import sys; from importlib.machinery import PathFinder; find = PathFinder.find_spec\n"
+        "def seek(name, *rest):\n"
+        f"    return None if name.split('.')[0] == '{absent}' else find(name, *rest)\n"
+        "PathFinder.find_spec = seek\n"
+        "from guarismo.cli import main; main(sys.argv[1:])"
+    )
+    words = [sys.executable, "-c", program, "train", "digits", "--model", model, "--out", str(tmp_path / "run")]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("Install them with: pip install 'guarismo[train]'\n")
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_altered_checkpoint_is_found_before_it_is_used(bars, tmp_path):
     def interrupt(done, total, **facts):
         if facts["epoch"] == 2:

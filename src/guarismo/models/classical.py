@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from guarismo.data.dataset import Dataset
-from guarismo.errors import MissingExtraError
 from guarismo.models.runs import Fitted
 from guarismo.models.settings import Settings
 from guarismo.progress import Progress
@@ -46,9 +44,7 @@ def flattened(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def fit_classical(dataset: Dataset, settings: Settings, progress: Progress) -> Fitted:
     """Train the classical model of `settings`. Cut off, it starts again from nothing, to the same result."""
-    if not find_spec("skl2onnx"):
-        raise MissingExtraError("Training", "train")
-    import skops.io
+    import skops.io  # from the [train] extra
 
     estimator = CLASSICAL[settings.model](dataset, settings, progress)
     nodes = sum(int(tree.tree_.node_count) for tree in estimator.estimators_)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from guarismo.data.dataset import Dataset, Split
-from guarismo.errors import DataError, RunError, unknown
+from guarismo.errors import DataError, MissingExtraError, RunError, unknown
 from guarismo.models.architectures import NETWORKS, build
 from guarismo.models.classical import CLASSICAL, fit_classical
 from guarismo.models.runs import (
@@ -59,8 +60,7 @@ def train(
     """
     settings = settings or Settings()
     check_trainable(dataset, settings)
-    if settings.model in NETWORKS:
-        build(settings.model, dataset.shape, len(dataset.class_names))  # images too small are refused before any work
+    check_possible(dataset, settings)
     folder = folder or new_folder(RUNS, dataset.name, settings.model)
     with new_run(folder, dataset, settings) as run:
         return proceed(run, dataset, progress)
@@ -109,6 +109,14 @@ def check_trainable(dataset: Dataset, settings: Settings) -> None:
         raise DataError(
             f"Class '{dataset.class_names[int(counts.argmin())]}' has no training image. Add some, or remove it."
         )
+
+
+def check_possible(dataset: Dataset, settings: Settings) -> None:
+    """Raises RunError for images too small for the network, MissingExtraError for parts that are not installed."""
+    if settings.model in NETWORKS:
+        build(settings.model, dataset.shape, len(dataset.class_names))
+    elif not find_spec("skl2onnx"):
+        raise MissingExtraError("Training", "train")
 
 
 @contextmanager
