@@ -17,13 +17,16 @@ every other file at every moment, while a training goes on too.
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import os
 import re
 import shlex
+import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -53,6 +56,8 @@ KNOWN_FILES = {
 MOST_JSON_BYTES = 32 * 2**20
 MOST_FILE_BYTES = 2 * 2**30
 PREDICT_BATCH = 1024
+LOOKS = 100
+"""How often `open_run` looks again, 10 ms apart, at a folder that another process is writing."""
 
 
 Row = dict[str, float]
@@ -181,19 +186,32 @@ def open_run(folder: str | Path) -> Run:
     Raises RunError when the folder is no run, or a file is missing, altered, surplus, a link or too large.
     """
     folder = Path(folder)
-    about = read_about(folder)
-    while True:
+    for _ in range(LOOKS):
+        about = read_about(folder)
         try:
-            complete_moves(folder, about)
             check_files(folder, about["files"])
             break
-        except RunError:
-            before, about = about, read_about(folder)
-            if about == before:  # else another process wrote between our looking at one file and the next
-                raise
+        except RunError as error:
+            problem = error
+        if tidied(folder):  # nobody writes: what a killed process left is mended, what is wrong still is wrong
+            about = read_about(folder)
+            check_files(folder, about["files"])
+            break
+        time.sleep(0.01)  # its writer is between two steps, which are milliseconds apart
+    else:
+        raise problem
     run = Run(folder, about)
     run.settings  # noqa: B018  unknown or unfit settings are refused here, not later
     return run
+
+
+def tidied(folder: Path) -> bool:
+    """Take the folder for a moment, which completes what a killed process began; False where another holds it."""
+    try:
+        with claimed(folder, timeout=0):
+            return True
+    except RunError:
+        return False
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -284,15 +302,17 @@ def check_shape(value: Any, shape: Any, where: str) -> None:
             check_shape(value[key], part, key)
 
 
-def complete_moves(folder: Path, about: Mapping[str, Any]) -> None:
-    """Finish what a killed `commit` began: what run.json describes moves into place, a spent checkpoint goes."""
-    files = about["files"]
-    for name in files:
+def complete_moves(folder: Path) -> None:
+    """Finish what a killed `commit` began: what run.json describes moves into place, a spent checkpoint goes.
+
+    Only while the folder is `claimed`: beside a living writer the same moves would take its next file for this one.
+    """
+    about = read_about(folder)
+    for name, entry in about["files"].items():
         aside = folder / f"{name}.new"
-        if aside.exists() and describe(aside) == files[name]:
-            with suppress(FileNotFoundError):  # its writer lives, and was faster
-                aside.replace(folder / name)
-    if about["state"] == "finished" and CHECKPOINT not in files:
+        if aside.exists() and describe(aside) == entry:
+            aside.replace(folder / name)
+    if CHECKPOINT not in about["files"]:
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
@@ -301,9 +321,11 @@ def check_files(folder: Path, files: Mapping[str, Any]) -> None:
     present = {path.name for path in folder.iterdir()} - {"run.json", ".lock"}
     leftovers = {f"{name}.new" for name in (*KNOWN_FILES, "run.json")}
     for name, entry in files.items():
-        if name not in present:
-            raise RunError(f"{folder / name} is missing. Copy the run again from where it came.")
-        if describe(folder / name) != entry:
+        try:
+            found = describe(folder / name)
+        except FileNotFoundError:
+            raise RunError(f"{folder / name} is missing. Copy the run again from where it came.") from None
+        if found != entry:
             raise RunError(
                 f"{folder / name} was altered: its size or sha256 is not the one in run.json. "
                 "Copy the run again from where it came."
@@ -313,14 +335,21 @@ def check_files(folder: Path, files: Mapping[str, Any]) -> None:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """What run.json records of a file: its bytes and sha256. Raises RunError for a link or a very large file."""
-    if path.is_symlink() or not path.is_file() or path.stat().st_size > MOST_FILE_BYTES:
-        raise RunError(f"{path} must be a plain file of at most {MOST_FILE_BYTES >> 30} GB. Remove it.")
+    """What run.json records of a file: its bytes and sha256.
+
+    Raises RunError for a link, a very large file or one that cannot be read, FileNotFoundError where there is none.
+    """
     try:
-        with path.open("rb") as file:
-            return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123  a descriptor
+            about = os.fstat(file.fileno())
+            if stat.S_ISREG(about.st_mode) and about.st_size <= MOST_FILE_BYTES:
+                return {"bytes": about.st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    except FileNotFoundError:
+        raise
     except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}.") from None
+        if error.errno != errno.ELOOP:  # what O_NOFOLLOW says of a link
+            raise RunError(f"{path} cannot be read: {error.strerror}.") from None
+    raise RunError(f"{path} must be a plain file of at most {MOST_FILE_BYTES >> 30} GB. Remove it.")
 
 
 def commit(run: Run, files: Mapping[str, bytes], remove: tuple[str, ...] = (), **changes: Any) -> Run:
@@ -341,8 +370,7 @@ def commit(run: Run, files: Mapping[str, bytes], remove: tuple[str, ...] = (), *
             (run.folder / f"{name}.new").unlink(missing_ok=True)
         raise RunError(f"Cannot write into {run.folder}: {error.strerror}. What was there is unharmed.") from error
     for name in files:
-        with suppress(FileNotFoundError):  # `open_run` in another process was faster
-            (run.folder / f"{name}.new").replace(run.folder / name)
+        (run.folder / f"{name}.new").replace(run.folder / name)
     for name in remove:
         (run.folder / name).unlink(missing_ok=True)
     return Run(run.folder, about)
@@ -411,8 +439,11 @@ def new_folder(parent: Path, dataset_name: str, model: str) -> Path:
 
 
 @contextmanager
-def claimed(folder: Path, timeout: float = 0) -> Iterator[None]:
-    """Hold the folder for writing. Raises RunError while another process holds it for more than `timeout` seconds."""
+def claimed(folder: Path, timeout: float = 1) -> Iterator[None]:
+    """Hold the folder for writing, what a killed process left in it completed first.
+
+    Raises RunError where another process holds it for more than `timeout` seconds, or it cannot be written.
+    """
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / ".lock", timeout=timeout)
@@ -423,6 +454,8 @@ def claimed(folder: Path, timeout: float = 0) -> Iterator[None]:
     except OSError as error:
         raise RunError(f"Cannot write into {folder}: {error.strerror}. Choose another folder.") from None
     try:
+        if (folder / "run.json").exists():
+            complete_moves(folder)
         yield
     finally:
         lock.release()
