@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
-from guarismo.data.sources import LoadSettings
+from guarismo.data.sources import LoadSettings, load, load_whole, reload
 from guarismo.errors import GuarismoError, RunError, unknown
+from guarismo.models.runs import open_run, write_out
 from guarismo.models.settings import RECIPES, Settings
-from guarismo.models.training import MODELS
+from guarismo.models.training import MODELS, check_trainable, check_unfinished, resume
 from guarismo.terminal import (
     json_line,
     percent,
@@ -77,8 +78,6 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, o
 
 def load_shown(source: str, options: Any, quiet: bool) -> Any:
     """The Dataset of a SOURCE, with progress, and a word about what came."""
-    from guarismo.data.sources import load
-
     with showing(f"Loading {source}") as progress:
         dataset = load(source, replace(LoadSettings(), **given(options)), progress)
     if not quiet:
@@ -109,7 +108,6 @@ def lab(
         Start of all randomness.
     """
     from guarismo.lab import LAB, lab_folder, run_model
-    from guarismo.models.training import check_trainable
     from guarismo.results.comparison import compare
     from guarismo.results.report import write_report
 
@@ -296,9 +294,6 @@ def train(
 
 def go_on(folder: Path, source: str | None, loading: Any, quiet: bool) -> Any:
     """The run in `folder`, trained to its end on the data that it began with."""
-    from guarismo.models.runs import open_run
-    from guarismo.models.training import check_unfinished, resume
-
     run = open_run(folder)
     check_unfinished(run)
     dataset = data_of(run, source, loading)
@@ -310,8 +305,6 @@ def go_on(folder: Path, source: str | None, loading: Any, quiet: bool) -> Any:
 
 def data_of(run: Any, source: str | None, loading: Any) -> Any:
     """The Dataset that a run was trained on, or that of a SOURCE given instead."""
-    from guarismo.data.sources import load, reload
-
     if source is None and given(loading):
         raise RunError("A run's own data are loaded as in its training. Name a SOURCE, or leave out the options.")
     with showing("Loading") as progress:
@@ -353,7 +346,6 @@ def evaluate(run: Path, source: str | None = None, *, json: Json = False, loadin
     source
         Other data than the run's own, to evaluate it on.
     """
-    from guarismo.models.runs import open_run
     from guarismo.results.evaluation import evaluate_run, train_confusion
 
     opened = open_run(run)
@@ -387,9 +379,6 @@ def predict(
     out
         The CSV file; without it, the lines are printed.
     """
-    from guarismo.data.sources import load_whole
-    from guarismo.models.runs import open_run, write_out
-
     opened = open_run(run)
     with showing(f"Loading {source}") as progress:
         split, notes = load_whole(source, opened.shape, replace(LoadSettings(), **given(loading)), progress)
@@ -431,7 +420,6 @@ def compare(*run: Path, json: Json = False) -> None:
     run
         Folders of evaluated runs.
     """
-    from guarismo.models.runs import open_run
     from guarismo.results.comparison import compare as compare_runs
 
     comparison = compare_runs([open_run(folder) for folder in run])
@@ -453,7 +441,6 @@ def report(*run: Path, out: Path = Path("report.html"), source: str | None = Non
     source
         The runs' data, only where they have moved since the training.
     """
-    from guarismo.models.runs import open_run
     from guarismo.results.report import write_report
 
     if not run:
@@ -480,7 +467,6 @@ def export(run: Path, *, format: str = "onnx", out: Path | None = None) -> None:
     """
     from guarismo.models.interchange import EXPORTS
     from guarismo.models.interchange import export as write
-    from guarismo.models.runs import open_run
 
     opened = open_run(run)
     dataset = data_of(opened, None, AS_LOADED)
