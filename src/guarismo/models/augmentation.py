@@ -12,7 +12,7 @@ from guarismo.models.settings import Settings
 class RandomAffine(keras.layers.Layer):  # type: ignore[misc]
     """Each image turned, moved and scaled at random: uint8 (n, h, w, c) → float32 of the same shape.
 
-    One resampling for all three movements: three Keras layers in a row blur three times and cost as much.
+    One resampling for all three movements: three Keras layers in a row would resample, and blur, three times.
     What comes in from outside repeats the edge, so a light background stays light.
     The random state is a variable of the network, so a resumed training goes on with the same numbers.
     """

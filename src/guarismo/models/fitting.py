@@ -26,7 +26,7 @@ from guarismo.models.settings import Settings
 from guarismo.progress import Progress
 
 Arrays = list[NDArray[Any]]
-STEPS_PER_CALL = 16  # Python is back after this many steps: 10 % faster than after each on 28×28 images
+STEPS_PER_CALL = 16  # Python is back after this many steps: 1.3 (mnist-cnn) to 1.9 (linear) times as fast as after each
 WARM_UP = 0.3  # share of a one-cycle training in which the step size rises
 EVALUATION_BATCH = 1024
 
@@ -281,7 +281,7 @@ def to_onnx(network: Any, shape: tuple[int, int, int]) -> bytes:
 def wants_bfloat16(settings: Settings) -> bool:
     """Whether to compute in bfloat16: as asked, or where the processor gains by it.
 
-    Measured on 2 cores with AMX: twice the images per second of float32 with TensorFlow, same accuracy.
+    Measured on 2 cores with AMX, TensorFlow, model mnist-cnn: 2.0 times the images per second of float32.
     """
     if settings.precision != "auto":
         return settings.precision == "bfloat16"
