@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help install demo test lint format bench clean
+.PHONY: help install demo test lint format bench bench-reading reader clean
 
 help:  ## Print this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 $(VENV)/.train: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +39,14 @@ format: $(VENV)/.dev  ## Put the code into its format
 bench: $(VENV)/.dev  ## Every benchmark that needs a few minutes only
 	$(BIN)/python benchmarks/road.py
 	$(BIN)/python benchmarks/loading.py
+
+bench-reading: $(VENV)/.dev  ## How well photos are read, beside others; needs labelled photos
+	$(BIN)/python benchmarks/reading.py
+
+reader: $(VENV)/.dev  ## The reader that comes with the package, trained anew (needs MNIST and Fashion-MNIST)
+	$(BIN)/guarismo train mnist --recipe reader --out runs/reader
+	$(BIN)/guarismo evaluate runs/reader
+	$(BIN)/python benchmarks/trust.py runs/reader --card src/guarismo/reading/model
 
 clean:  ## Remove the environment and what tools left behind
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -47,7 +47,7 @@ def test_plateau_halves_the_step_size_and_waits_again():
 
 
 def test_one_cycle_rises_to_the_peak_and_falls_to_nothing():
-    size = fitting.step_size(Settings(epochs=10, batch_size=10, learning_rate=0.01), images=100)
+    size = fitting.step_size(Settings(epochs=10, learning_rate=0.01), steps_per_epoch=10)
     values = [float(size(step)) for step in range(101)]
     assert np.argmax(values) == 30
     assert max(values) == pytest.approx(0.01)

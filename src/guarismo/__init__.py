@@ -6,6 +6,8 @@ The public names in the order of the flow. Each is loaded at its first use, so i
     run = train(dataset, Settings(model="cnn"))
     run, evaluation = evaluate_run(run, dataset)
     write_report([run], dataset, "report.html")
+
+    read(Path("photo.jpg"))[0].text
 """
 
 from importlib import import_module
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
     from guarismo.models.training import MODELS as MODELS
     from guarismo.models.training import resume as resume
     from guarismo.models.training import train as train
+    from guarismo.reading.adaptation import adapt as adapt
+    from guarismo.reading.adaptation import collect_samples as collect_samples
+    from guarismo.reading.reader import Reader as Reader
+    from guarismo.reading.reader import Reading as Reading
+    from guarismo.reading.reader import open_reader as open_reader
+    from guarismo.reading.reader import read as read
     from guarismo.results.comparison import compare as compare
     from guarismo.results.evaluation import Evaluation as Evaluation
     from guarismo.results.evaluation import evaluate as evaluate
@@ -46,6 +54,12 @@ HOMES = {
     "open_run": "models.runs",
     "train": "models.training",
     "resume": "models.training",
+    "Reading": "reading.reader",
+    "Reader": "reading.reader",
+    "read": "reading.reader",
+    "open_reader": "reading.reader",
+    "collect_samples": "reading.adaptation",
+    "adapt": "reading.adaptation",
     "Evaluation": "results.evaluation",
     "evaluate": "results.evaluation",
     "evaluate_run": "results.evaluation",

@@ -19,6 +19,7 @@ from guarismo.models.training import MODELS, check_trainable, check_unfinished, 
 from guarismo.terminal import (
     json_line,
     percent,
+    print_adaptation,
     print_architecture,
     print_comparison,
     print_confusion,
@@ -26,7 +27,9 @@ from guarismo.terminal import (
     print_evaluation,
     print_exploration,
     print_json,
+    print_page,
     print_run,
+    print_score,
     print_table,
     say,
     showing,
@@ -40,7 +43,7 @@ def error_line(error: CycloptsError) -> str:
 
 app = App(
     name="guarismo",
-    help="From a pile of small images to an answer you can trust, on the laptop you have.",
+    help="From a pile of small images, or a photo of handwriting, to an answer you can trust, on the laptop you have.",
     version_flags=["--version"],
     error_formatter=error_line,
     help_format="plaintext",
@@ -94,7 +97,7 @@ def lab(
     json: Json = False,
     loading: Loading = AS_LOADED,
 ) -> None:
-    """The whole laboratory in one go: train four models, evaluate, compare, report.
+    """The whole laboratory in one go: train four models, evaluate, compare, report, read sample photos.
 
     guarismo lab digits
 
@@ -108,6 +111,7 @@ def lab(
         Start of all randomness.
     """
     from guarismo.lab import LAB, lab_folder, run_model
+    from guarismo.reading.reader import SAMPLES, read
     from guarismo.results.comparison import compare
     from guarismo.results.report import write_report
 
@@ -123,11 +127,15 @@ def lab(
         if not json:
             say(f"  {name}: {percent(evaluation.accuracy)} of {evaluation.n:,} test images right")
     comparison, report = compare(runs), write_report(runs, dataset, folder / "report.html")
+    photos = [read(path)[0] for path in sorted(SAMPLES.glob("*.jpg"))]
     if json:
-        print_json({**comparison.as_json(), "report": str(report)})
+        print_json({**comparison.as_json(), "report": str(report), "photos": [photo.as_json() for photo in photos]})
         return
     say("")
     print_comparison(comparison)
+    say("\nSample photos, with the reader that comes with the package (guarismo read PHOTO reads yours):")
+    for photo in photos:
+        say(f"  {Path(photo.file).name}: {photo.text}")
     say(f"\nReport: {report}")
 
 
@@ -511,6 +519,142 @@ def import_(
     dataset = load_shown(source, loading, json)
     made = import_keras(file, dataset, out, white, trust)
     print_json(train_json(made)) if json else print_run(made)
+
+
+@app.command(name="read")
+def read_(
+    *photos: str,
+    run: Path | None = None,
+    annotate: Path | None = None,
+    stages: Path | None = None,
+    score: Path | None = None,
+    jobs: int = 0,
+    json: Json = False,
+) -> None:
+    """Read handwritten digits from photos, scans and PDF pages.
+
+    guarismo read photo.jpg --annotate read.jpg
+
+    Parameters
+    ----------
+    photos
+        Files, folders or patterns: HEIC, JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, PPM, PDF.
+    run
+        A run to read with instead of the reader that comes with the package, as `guarismo adapt` makes it.
+    annotate
+        Draw boxes and digits on the photo, into this picture file or folder.
+    stages
+        Draw every step from photo to digits, into this picture file or folder.
+    score
+        A CSV of file and text (kind, medium): print how much was read right. Without PHOTOS, its files are read.
+    jobs
+        Processes that read side by side; 0 takes one per processor core.
+    """
+    from guarismo.reading.intake import photo_files
+    from guarismo.reading.reader import SHIPPED
+    from guarismo.results.batch import Wanted, read_files, score_outcomes
+    from guarismo.results.scoring import read_labels
+
+    labels = read_labels(score) if score else []
+    if not photos and not labels:
+        raise RunError("Name photos to read: files, folders or patterns.")
+    if jobs < 0:
+        raise RunError(f"--jobs must be 0 or more, received {jobs}.")
+    files, problems = photo_files(photos or [str(score.parent / label.file) for label in labels if score])
+    for problem in problems:
+        warn(f"guarismo: {problem}")
+    found = []
+    with showing("Reading") as progress:
+        for outcome in read_files(files, Wanted(run or SHIPPED, annotate, stages), jobs, progress):
+            found.append(outcome)
+            if outcome.error:
+                warn(f"guarismo: {outcome.error}")
+            for page in outcome.pages:
+                print_json(page) if json else print_page(page, alone=len(files) == 1 and len(outcome.pages) == 1)
+    if score and found:
+        scored = score_outcomes(found, labels, score.parent)
+        print_json({"score": scored.as_json()}) if json else print_score(scored)
+    failed = sum(1 for outcome in found if outcome.error) + len(problems)
+    if failed:
+        raise UnreadError(failed, len(found) + len(problems))
+
+
+@app.command
+def adapt(
+    *photos: Path,
+    labels: Path | None = None,
+    base: Path | None = None,
+    out: Path | None = None,
+    json: Json = False,
+) -> None:
+    """Learn one person's hand from a few labelled samples: a run for `guarismo read --run`.
+
+    guarismo adapt my_sheet.jpg
+
+    Parameters
+    ----------
+    photos
+        Photos of a filled `guarismo sheet`, of digits in folders 0 to 9, or named by their digit (7_a.jpg).
+    labels
+        A CSV of file and text that names labelled photos.
+    base
+        The run to start from: the reader that comes with the package, or an adapted run that learns more.
+    out
+        Folder for the run, instead of a new one under runs/.
+    """
+    from guarismo.reading.adaptation import adapt as learn
+    from guarismo.reading.adaptation import collect_samples
+    from guarismo.reading.intake import photo_files
+    from guarismo.reading.reader import SHIPPED, open_reader
+    from guarismo.results.scoring import read_labels
+
+    reader = open_reader(base or SHIPPED)
+    named = [(labels.parent / label.file, label.text) for label in read_labels(labels)] if labels else []
+    files, problems = photo_files([str(photo) for photo in photos])
+    if problems:
+        raise problems[0]
+    if not files and not named:
+        raise RunError("Name photos to learn from. `guarismo sheet` makes a page to write samples on.")
+    with showing("Looking for samples") as progress:
+        samples = collect_samples(files, named, reader, progress)
+    for name, reason in samples.skipped:
+        warn(f"{name}: {reason}")
+    with showing("Learning") as progress:
+        made, adaptation = learn(samples, reader, out, progress)
+    if json:
+        print_json({"run": str(made.folder), **adaptation.as_json()})
+        return
+    print_adaptation(made, adaptation)
+
+
+@app.command
+def sheet(*, samples: int = 5, paper: str = "a4", out: Path = Path("sheet.pdf")) -> None:
+    """A page to print and write digits on; a photo of it is what `guarismo adapt` learns from.
+
+    guarismo sheet --out sheet.pdf
+
+    Parameters
+    ----------
+    samples
+        Boxes for each digit, 1 to 5.
+    paper
+        a4 or letter.
+    out
+        The PDF file to write.
+    """
+    from guarismo.reading.sheet import sheet_pdf
+
+    if out.suffix.lower() != ".pdf":
+        raise RunError(f"The sheet is a PDF. Name a file that ends in .pdf, not '{out}'.")
+    write_out(out, sheet_pdf(samples, paper))
+    say(f"{out}: print it, write each digit into its boxes, and photograph the page.")
+
+
+class UnreadError(GuarismoError):
+    """Some of the files could not be read; each has had its line already."""
+
+    def __init__(self, failed: int, files: int):
+        super().__init__(f"{failed} of {files} could not be read.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from guarismo.data.dataset import Dataset
     from guarismo.data.exploration import Exploration
     from guarismo.models.runs import Run
+    from guarismo.reading.adaptation import Adaptation
     from guarismo.results.comparison import Comparison
     from guarismo.results.evaluation import Evaluation
+    from guarismo.results.scoring import Score
 
 WIDE = 1000
 """Columns where stdout is a file or a pipe: a program that reads our tables must not find them cut."""
@@ -60,7 +62,7 @@ def showing(title: str) -> Iterator[Progress]:
         bars.TimeRemainingColumn(compact=True),
         bars.TextColumn("{task.fields[facts]}", style="dim", markup=False),
     )
-    with bars.Progress(*columns, console=err, transient=True) as live:
+    with bars.Progress(*columns, console=err, transient=True, redirect_stdout=False) as live:
         task = live.add_task(title, total=None, facts="")
 
         def show(done: int, total: int, **facts: object) -> None:
@@ -84,12 +86,12 @@ def print_json(values: Mapping[str, Any]) -> None:
 
 
 def say(text: str) -> None:
-    """A line for people on stdout; square brackets are plain text."""
-    out.print(text, markup=False)
+    """A line on stdout, as it is: square brackets, tabs and :names: are plain text."""
+    print(text, file=out.file, flush=True)  # rich would make spaces of tabs
 
 
 def warn(text: str) -> None:
-    err.print(text, markup=False)
+    err.out(text, highlight=False)
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[int] = ()) -> None:
@@ -201,3 +203,59 @@ def print_comparison(comparison: Comparison) -> None:
     headings = ("run", "model", "accuracy", "95 % interval", "loss", "training", "parameters", "file")
     print_table(headings, rows, right=range(2, 8))
     say(f"\n{comparison.sentence}\n{comparison.recommendation}")
+
+
+UNSURE = 0.9
+"""Digits below this confidence are named."""
+MOST_REASONS = 3
+
+
+def print_page(page: Mapping[str, Any], alone: bool) -> None:
+    """What a photo says, a line of digits to a line; on stderr what is unsure, and why nothing was read.
+
+    Where it is not the only one, its name stands before each line, parted by a tab.
+    """
+    name = page["file"] if page["page"] == 1 else f"{page['file']} page {page['page']}"
+    for line in page["lines"] or ([] if alone else [""]):
+        say(line if alone else f"{name}\t{line}")
+    if not page["lines"]:
+        warn(f"{name}: {why_nothing(page['refused'])}")
+    for number, digit in enumerate(page["digits"], start=1):
+        if digit["confidence"] < UNSURE:
+            others = "".join(f", or {other} ({share:.0%})" for other, share in digit["alternatives"][:1])
+            warn(f"{name}: digit {number} is unsure: {digit['digit']} ({digit['confidence']:.0%}){others}")
+
+
+def why_nothing(refused: Sequence[Mapping[str, Any]]) -> str:
+    """A sentence for a page without digits."""
+    if not refused:
+        return "no ink was found"
+    largest = sorted(refused, key=lambda item: item["box"][2] * item["box"][3], reverse=True)[:MOST_REASONS]
+    reasons = dict.fromkeys(item["reason"] for item in largest)
+    marks = "the one mark" if len(refused) == 1 else f"{len(refused)} marks"
+    return f"no digit was found among {marks} ({'; '.join(reasons)})"
+
+
+def print_score(score: Score) -> None:
+    """How much was read right, by kind and medium and by folder, and what was misread."""
+    groups = ("kind and medium", "folder", "total")
+    rows = [row for row in score.rows if row.group in groups and row.name != "."]
+    print_table(
+        ("photos", "files", "exact", "95 % interval", "digits", "digit accuracy"),
+        [
+            (row.name, row.files, percent(row.exact), interval(row.interval), row.digits, percent(row.digit_accuracy))
+            for row in rows
+        ],
+        right=range(1, 6),
+    )
+    for wrong in score.wrong:
+        say(f"{wrong.file}: {wrong.truth}, read as {wrong.read or 'nothing'}")
+
+
+def print_adaptation(run: Run, adaptation: Adaptation) -> None:
+    """What a hand's samples brought, before and after, and what to do next."""
+    before, after, samples = adaptation.left_out
+    say(f"{samples} samples, each read by a reader that did not learn it: {before} right before, {after} after")
+    before, after, digits = adaptation.mnist
+    say(f"Other people's digits ({adaptation.source}): {before:,} of {digits:,} right before, {after:,} after")
+    say(f"Run: {run.folder}\nNext: guarismo read PHOTO --run {quoted(run.folder)}")

@@ -7,7 +7,7 @@ import io
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
@@ -19,14 +19,19 @@ from guarismo.errors import DataError
 if TYPE_CHECKING:  # imported where used: `guarismo data list` must answer at once
     from PIL import Image
 
-MOST_PIXELS = 64 * 10**6
+MOST_PIXELS = 60 * 10**6
 """Of one image, read from its header before it is decoded."""
 
-IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "HEIF")
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp"}
-    | {".ppm", ".pgm", ".pbm", ".pnm"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".hif"}
 )
+HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
+"""What stands at bytes 8 to 12 of a HEIC or HEIF file, after `ftyp`."""
+
+TILE = 1024
+"""Side of what is reduced at once, in pixels: 4 MB, so that a photo is held once at full size."""
 
 Pixels = NDArray[np.uint8]
 
@@ -39,7 +44,7 @@ def decode_image(source: bytes | Path, name: str = "") -> Pixels:
     try:
         with open_image(source, name) as image, warnings.catch_warnings(action="ignore"):
             image.load()
-            return plain_pixels(upright(image))
+            return turned(plain_pixels(image), orientation(image))
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders let through whatever they stumble on
@@ -50,8 +55,9 @@ def image_size(source: bytes | Path, name: str = "") -> tuple[int, int]:
     """(h, w) of the upright image, from its header alone."""
     try:
         with open_image(source, name) as image, warnings.catch_warnings(action="ignore"):
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            return (image.width, image.height) if turned else (image.height, image.width)
+            # Pillow gives a TIFF's size as it will be when it is loaded, which is upright
+            aside = orientation(image) in ASIDE and image.format != "TIFF"
+            return (image.width, image.height) if aside else (image.height, image.width)
     except DataError:
         raise
     except Exception as error:  # as above
@@ -63,17 +69,48 @@ def open_image(source: bytes | Path, name: str = "") -> Image.Image:
     from PIL import Image
 
     try:
-        file = source if isinstance(source, Path) else io.BytesIO(source)
         with warnings.catch_warnings(action="ignore"):
-            image = Image.open(file, formats=IMAGE_FORMATS)
+            image = identified(source)
+    except Image.DecompressionBombError:
+        raise too_large(called(source, name), "too many pixels") from None
     except Exception as error:  # as above
         raise unreadable(source, name, error) from None
     if image.width * image.height > MOST_PIXELS:
-        raise DataError(
-            f"{called(source, name)}: {image.width:,} × {image.height:,} pixels, "
-            f"at most {MOST_PIXELS // 10**6} million are read. Make it smaller."
-        )
+        image.close()
+        raise too_large(called(source, name), f"{image.width:,} × {image.height:,} pixels")
     return image
+
+
+def identified(source: bytes | Path) -> Image.Image:
+    """Opened by Pillow, which learns HEIF when the first file needs it: 10 ms that other files do without."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(pillow_source(source), formats=[name for name in IMAGE_FORMATS if name != "HEIF"])
+    except UnidentifiedImageError:
+        head = first_bytes(source, 12)
+        if head[4:8] != b"ftyp" or head[8:12] not in HEIF_BRANDS:
+            raise
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return Image.open(pillow_source(source), formats=["HEIF"])
+
+
+def pillow_source(source: bytes | Path) -> io.BytesIO | Path:
+    return io.BytesIO(source) if isinstance(source, bytes) else source
+
+
+def first_bytes(source: bytes | Path, count: int) -> bytes:
+    """Raises OSError."""
+    if isinstance(source, bytes):
+        return source[:count]
+    with source.open("rb") as file:
+        return file.read(count)
+
+
+def too_large(name: str, found: str) -> DataError:
+    return DataError(f"{name}: {found}, at most {MOST_PIXELS // 10**6} million are read. Make it smaller.")
 
 
 def called(source: bytes | Path, name: str) -> str:
@@ -105,17 +142,59 @@ def cannot_read(name: str | Path, error: OSError) -> DataError:
     return DataError(f"{name} cannot be read: {reason}.{remedy}")
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """Turned as the camera's EXIF note says."""
-    from PIL import ImageOps
-
-    return ImageOps.exif_transpose(image) if image.getexif().get(0x0112, 1) != 1 else image
+ASIDE = (5, 6, 7, 8)
+"""The orientations whose width is upright their height."""
 
 
-def plain_pixels(image: Image.Image) -> Pixels:
-    """uint8 (h, w, 1 or 3) of any mode, 16 bits as `deep_pixels` has it. Raises ValueError for fractions."""
+def orientation(image: Image.Image) -> int:
+    """The camera's EXIF note, 1 to 8; 1 is upright.
+
+    Asked after the pixels are loaded: TIFF, HEIF and AVIF are turned by their decoders, some of them only then.
+    """
+    note = image.getexif().get(0x0112, 1)
+    return note if note in range(1, 9) else 1
+
+
+def turned(pixels: Pixels, note: int) -> Pixels:
+    """Pixels (h, w, c) whose EXIF orientation is `note`, upright: (h, w, c), or (w, h, c) where it is in ASIDE."""
+    if note in ASIDE:
+        pixels = pixels.swapaxes(0, 1)
+    down = -1 if note in (3, 4, 7, 8) else 1
+    right = -1 if note in (2, 3, 6, 7) else 1
+    return np.ascontiguousarray(pixels[::down, ::right])
+
+
+def reduced_pixels(image: Image.Image, factor: int) -> Pixels:
+    """A loaded image, each square of factor × factor pixels averaged: uint8 (⌈h / factor⌉, ⌈w / factor⌉, 3).
+
+    In tiles, of which each becomes plain for itself. Raises ValueError as `plain_pixels` does.
+    """
+    import cv2
+
+    wide = image.mode.startswith("I") and needs_16_bits(image)
+    reduced = np.empty((-(-image.height // factor), -(-image.width // factor), 3), dtype=np.uint8)
+    for left, top, right, bottom in tiles(image, factor * -(-TILE // factor)):
+        tile = plain_pixels(image.crop((left, top, right, bottom)), wide)
+        part = reduced[top // factor : -(-bottom // factor), left // factor : -(-right // factor)]
+        small = cv2.resize(tile, part.shape[1::-1], interpolation=cv2.INTER_AREA)
+        part[:] = small if small.ndim == 3 else small[..., None]
+    return reduced
+
+
+def tiles(image: Image.Image, side: int) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes of left, top, right, bottom that cover the image, no longer than `side`."""
+    for top in range(0, image.height, side):
+        for left in range(0, image.width, side):
+            yield left, top, min(left + side, image.width), min(top + side, image.height)
+
+
+def plain_pixels(image: Image.Image, wide: bool | None = None) -> Pixels:
+    """uint8 (h, w, 1 or 3) of any mode, 16 bits as `deep_pixels` has it. Raises ValueError for fractions.
+
+    `wide` is what `needs_16_bits` says of the whole image where this is a part of it.
+    """
     if image.mode.startswith("I"):
-        return deep_pixels(image)
+        return deep_pixels(image, needs_16_bits(image) if wide is None else wide)
     if image.mode == "F":
         raise ValueError("its pixels are fractions, whose range is unknown; save it with 8 or 16 bits per pixel")
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
@@ -128,16 +207,23 @@ def plain_pixels(image: Image.Image) -> Pixels:
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def deep_pixels(image: Image.Image) -> Pixels:
-    """Values of 16 or 32 bits → uint8 (h, w, 1): as they are where none is above 255, else their upper half.
+def deep_pixels(image: Image.Image, wide: bool) -> Pixels:
+    """Values of up to 16 bits → uint8 (h, w, 1): their upper half where they are `wide`, else as they are."""
+    values = np.asarray(image)
+    return (values >> 8 if wide else values).astype(np.uint8)[..., None]
+
+
+def needs_16_bits(image: Image.Image) -> bool:
+    """Whether any value is above 255.
 
     Label tools and scanners store 8-bit values in wider files; a real 16-bit image that is so dark (less than
     0.4 % of full white) would be black. Raises ValueError beyond 16 bits.
     """
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 0xFFFF:
+    extremes = [(int(part.min()), int(part.max())) for part in map(np.asarray, map(image.crop, tiles(image, TILE)))]
+    least, most = min(least for least, _ in extremes), max(most for _, most in extremes)
+    if least < 0 or most > 0xFFFF:
         raise ValueError("its pixels go beyond 16 bits; save it with 8 or 16 bits per pixel")
-    return (values if values.max() <= 0xFF else values >> 8).astype(np.uint8)[..., None]
+    return most > 0xFF
 
 
 def on_white(image: Image.Image) -> Image.Image:

@@ -98,6 +98,21 @@ def cnn() -> Layers:
     return [*block(32), *block(64), *block(128), keras.layers.Flatten(), keras.layers.Dropout(0.4)]
 
 
+def reader() -> Layers:
+    """What reads photographed digits: four convolutions, then 128 features on which `adapt` learns a hand."""
+    layers = keras.layers
+
+    def block(filters: int, size: int = 3, *after: Any) -> Layers:
+        plain = layers.Conv2D(filters, size, padding="same", use_bias=False)
+        return [plain, *after, normalise(), layers.ReLU()]
+
+    return [
+        *[*block(32, 5, pool()), *block(64, 3, pool()), *block(96), *block(128, 3, pool())],
+        *[layers.Flatten(), layers.Dropout(0.3), layers.Dense(128, use_bias=False), normalise(), layers.ReLU()],
+        layers.Dropout(0.3),
+    ]
+
+
 def mnist_mlp() -> Layers:
     """Published `mnist-mlp`: a deep dense network. Its sizes are not stated: 512-256-128, without dropout."""
     return [keras.layers.Flatten(), dense(512), dense(256), dense(128)]
@@ -149,6 +164,7 @@ NETWORKS: dict[str, Callable[[], Layers]] = {
     "linear": linear,
     "mlp": mlp,
     "cnn": cnn,
+    "reader": reader,
     "mnist-mlp": mnist_mlp,
     "mnist-cnn": mnist_cnn,
     "mnist-cnn-bn": mnist_cnn_bn,

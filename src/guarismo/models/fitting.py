@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from guarismo.data.dataset import Dataset, Split
+from guarismo.data.dataset import UNKNOWN, Dataset, Split
+from guarismo.data.handwriting import epoch_of, marks_for
 from guarismo.errors import RunError
 from guarismo.models.architectures import build, describe_layers, keras
 from guarismo.models.augmentation import augmentation
@@ -68,7 +69,7 @@ def compiled(dataset: Dataset, settings: Settings) -> tuple[Any, Any]:
         flow = layer(flow)
     trainer = keras.Model(images, core(flow))
     trainer.compile(
-        optimizer=keras.optimizers.Adam(step_size(settings, len(dataset.train))),
+        optimizer=keras.optimizers.Adam(step_size(settings, steps_of(dataset.train, settings))),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
         metrics=["accuracy"],
         steps_per_execution=min(STEPS_PER_CALL, steps_of(dataset.train, settings)),
@@ -77,11 +78,11 @@ def compiled(dataset: Dataset, settings: Settings) -> tuple[Any, Any]:
     return network, trainer
 
 
-def step_size(settings: Settings, images: int) -> Any:
+def step_size(settings: Settings, steps_per_epoch: int) -> Any:
     """Adam's step size: a schedule over the whole training, or the number that `one_epoch` may lower."""
     if settings.schedule != "one-cycle":
         return settings.learning_rate
-    steps = settings.epochs * math.ceil(images / settings.batch_size)
+    steps = settings.epochs * steps_per_epoch
     rise = max(1, round(WARM_UP * steps))
     peak = settings.learning_rate
     return keras.optimizers.schedules.CosineDecay(
@@ -90,7 +91,27 @@ def step_size(settings: Settings, images: int) -> Any:
 
 
 def steps_of(split: Split, settings: Settings) -> int:
-    return math.ceil(len(split) / settings.batch_size)
+    images = len(split) + (marks_for(len(split)) if settings.variants == "handwriting" else 0)
+    return math.ceil(images / settings.batch_size)
+
+
+def epoch_images(split: Split, settings: Settings, epoch: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The images of one epoch and their labels, in an order (and variants) drawn from seed and epoch."""
+    if settings.variants == "handwriting":
+        return epoch_of(split.images, split.labels, [settings.seed, epoch])
+    order = np.random.default_rng([settings.seed, epoch]).permutation(len(split))
+    return split.images[order], split.labels[order]
+
+
+def targets(labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
+    """What the network should answer, (n, classes): 1 for its class; for an UNKNOWN image, every class alike.
+
+    The second is the entropic open-set loss (Dhamija, Günther, Boult, "Reducing network agnostophobia", 2018): what is
+    no digit is answered with no confidence in any.
+    """
+    rows = np.vstack([np.eye(classes), np.full(classes, 1 / classes)]).astype(np.float32)
+    wanted: NDArray[np.float32] = rows[np.where(labels == UNKNOWN, classes, labels)]
+    return wanted
 
 
 def one_epoch(trainer: Any, dataset: Dataset, settings: Settings, history: list[Row], progress: Progress) -> Row:
@@ -99,19 +120,19 @@ def one_epoch(trainer: Any, dataset: Dataset, settings: Settings, history: list[
     epoch = len(history) + 1
     if settings.schedule == "plateau":
         trainer.optimizer.learning_rate = plateau_step_size(history, settings)
-    order = np.random.default_rng([settings.seed, epoch]).permutation(len(dataset.train))
-    targets = np.eye(len(dataset.class_names), dtype=np.float32)
+    images, labels = epoch_images(dataset.train, settings, epoch)
+    classes = len(dataset.class_names)
     trained = trainer.fit(
-        dataset.train.images[order],
-        targets[dataset.train.labels[order]],
+        images,
+        targets(labels, classes),
         batch_size=settings.batch_size,
         shuffle=False,
         verbose=0,
-        callbacks=[tell(epoch, steps_of(dataset.train, settings), settings, history, progress)],
+        callbacks=[tell(epoch, math.ceil(len(images) / settings.batch_size), settings, history, progress)],
     ).history
     validated = trainer.evaluate(
         dataset.validation.images,
-        targets[dataset.validation.labels],
+        targets(dataset.validation.labels, classes),
         batch_size=EVALUATION_BATCH,
         verbose=0,
         return_dict=True,

@@ -7,6 +7,7 @@
     train.safetensors       labels and answers on the training images
     validation.safetensors  labels and probabilities on the validation images
     test.safetensors        the same on the test images, and evaluation.json, once `evaluate` has opened them
+    samples.safetensors     of an adapted run: the digits that it learnt, and the last layer that it began with
     checkpoint.safetensors  only while training: where to go on
 
 A file is first written aside as NAME.new, then run.json is replaced, then the file is moved into place:
@@ -51,6 +52,7 @@ KNOWN_FILES = {
     "validation.safetensors",
     "test.safetensors",
     "evaluation.json",
+    "samples.safetensors",
     CHECKPOINT,
 }
 MOST_JSON_BYTES = 32 * 2**20

@@ -13,6 +13,7 @@ SCHEDULES = ("one-cycle", "plateau", "constant")
 MONITORS = ("validation_loss", "validation_accuracy")
 PRECISIONS = ("auto", "float32", "bfloat16")
 KEEP = ("best", "last")
+VARIANTS = ("none", "handwriting")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Settings:
     rotation: float = choice(0.0, "Augmentation: turn by up to ± this many degrees.", most=180)
     shift: float = choice(0.0, "Augmentation: move by up to ± this share of the image.", most=0.5)
     zoom: float = choice(0.0, "Augmentation: enlarge or shrink by up to ± this share.", most=0.5)
+    variants: str = choice(
+        "none",
+        "New images each epoch: 'handwriting' makes digits as photos show them, and marks that are none.",
+        VARIANTS,
+    )
     precision: str = choice("auto", "Arithmetic; auto takes bfloat16 where the processor gains by it.", PRECISIONS)
     seed: int = choice(0, "Start of all randomness: same seed, same machine, same weights.", most=2**31 - 1)
 
@@ -64,6 +70,8 @@ PUBLISHED = Settings(schedule="constant", learning_rate=1e-3)
 """What the published projects did: Keras' Adam at its default step size."""
 
 RECIPES: dict[str, Settings] = {
+    # What reads photos, and comes with the package (trained on mnist)
+    "reader": Settings(model="reader", epochs=24, learning_rate=3e-3, keep="last", variants="handwriting"),
     # Published laboratories, at their own settings. Where their authors state nothing, Keras' usual value stands.
     "mnist-mlp": replace(PUBLISHED, model="mnist-mlp", epochs=20, keep="last"),
     "mnist-cnn": replace(PUBLISHED, model="mnist-cnn", epochs=5, batch_size=64, keep="last"),

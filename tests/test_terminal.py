@@ -1,0 +1,100 @@
+"""The terminal: what people see of a reading, a score and an adaptation; values in, text out."""
+
+from pathlib import Path
+
+import pytest
+
+from guarismo.reading.adaptation import Adaptation
+from guarismo.results.scoring import Label, score
+from guarismo.terminal import print_adaptation, print_page, print_score, why_nothing, written
+from tiny_run import bars_dataset, make_run
+
+
+def digit(value: int, confidence: float = 0.99, *alternatives: tuple[int, float]) -> dict:
+    return {"digit": value, "confidence": confidence, "box": [0, 0, 9, 9], "alternatives": list(alternatives)}
+
+
+def refusal(side: int, reason: str) -> dict:
+    return {"box": [0, 0, side, side], "reason": reason}
+
+
+def page(*lines: str, number: int = 1, digits: tuple = (), refused: tuple = ()) -> dict:
+    """What `Reading.as_json` gives."""
+    digits = digits or tuple(digit(int(each)) for each in "".join(lines))
+    told = {"file": "a.png", "page": number, "text": " ".join(lines), "lines": list(lines)}
+    return {**told, "digits": list(digits), "refused": list(refused), "seconds": 0.1}
+
+
+def test_a_page_alone_is_its_lines(capsys):
+    print_page(page("30", "52"), alone=True)
+    assert capsys.readouterr() == ("30\n52\n", "")
+
+
+def test_among_others_a_name_and_a_tab_stand_before_each_line(capsys):
+    print_page(page("30", "52"), alone=False)
+    print_page(page("7", number=2), alone=False)
+    assert capsys.readouterr() == ("a.png\t30\na.png\t52\na.png page 2\t7\n", "")
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_page_without_digits_says_why_on_stderr(capsys, alone):
+    print_page(page(refused=(refusal(9, "not a digit: 0.10"),)), alone)
+    out, err = capsys.readouterr()
+    assert out.split() == ([] if alone else ["a.png"])
+    assert err == "a.png: no digit was found among the one mark (not a digit: 0.10)\n"
+
+
+def test_one_mark_is_not_marks():
+    told = why_nothing([refusal(9, "not a digit: 0.10")])
+    assert told == "no digit was found among the one mark (not a digit: 0.10)"
+
+
+def test_the_reasons_named_are_those_of_the_largest_each_once():
+    refused = [refusal(2, "small"), refusal(90, "a blot"), refusal(50, "scrawl"), refusal(60, "a blot")]
+    assert why_nothing(refused) == "no digit was found among 4 marks (a blot; scrawl)"
+    assert why_nothing([]) == "no ink was found"
+
+
+def test_an_unsure_digit_is_named_with_what_else_it_may_be(capsys):
+    digits = (digit(1), digit(7, 0.62, (1, 0.31), (2, 0.05)), digit(4, 0.89), digit(3, 0.9))
+    print_page(page("17", "43", digits=digits), alone=True)
+    out, err = capsys.readouterr()
+    assert out == "17\n43\n"
+    assert err == "a.png: digit 2 is unsure: 7 (62%), or 1 (31%)\na.png: digit 3 is unsure: 4 (89%)\n"
+
+
+def test_a_score_is_a_row_for_each_group_and_a_line_for_each_error(capsys):
+    labels = [
+        Label(Path("in/a.png"), "12 34", "line", "photo"),
+        Label(Path("in/b.png"), "5", "single", "scan"),
+        Label(Path("[b].png"), "6", "single", "scan"),
+    ]
+    print_score(score(labels, {Path("in/a.png"): "124", Path("in/b.png"): "5", Path("[b].png"): ""}))
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert err == "" and lines[0].split()[:3] == ["photos", "files", "exact"]
+    names = [line.split("  ")[0] for line in lines[1:-2]]
+    assert names == ["line photo", "single scan", "in", "all"]  # "." is no folder to tell apart
+    assert lines[4].split()[:3] == ["all", "3", "33.33"]
+    assert lines[-2:] == ["in/a.png: 12 34, read as 124", "[b].png: 6, read as nothing"]
+
+
+def test_a_perfect_score_names_no_file(capsys):
+    print_score(score([Label(Path("a.png"), "7")], {Path("a.png"): "7"}))
+    assert "read as" not in capsys.readouterr().out
+
+
+def test_an_adaptation_tells_before_and_after_and_the_next_command(capsys, tmp_path):
+    run = make_run(tmp_path / "my hand", bars_dataset())
+    brought = Adaptation({"7": 20}, (15, 19, 20), (1496, 1495, 1500), (9, 8, 500), "digits", 1.0, ())
+    print_adaptation(run, brought)
+    samples, others, place, following = capsys.readouterr().out.splitlines()
+    assert samples == "20 samples, each read by a reader that did not learn it: 15 right before, 19 after"
+    assert others == "Other people's digits (digits): 1,496 of 1,500 right before, 1,495 after"
+    assert place == f"Run: {run.folder}"
+    assert following == f"Next: guarismo read PHOTO --run '{run.folder}'"
+
+
+def test_facts_are_one_line_and_unknown_ones_are_left_out():
+    facts = {"epoch": 3.0, "file": "a.png", "validation_accuracy": 0.98, "doing": "guard"}
+    assert written(facts) == "epoch 3 · a.png · validation 98.00 %"
