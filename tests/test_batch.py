@@ -117,6 +117,12 @@ def test_a_run_that_reads_no_digits_is_refused_before_any_file(tmp_path):
 # Pictures beside the reading
 
 
+def test_pictures_of_an_earlier_reading_are_not_read_and_written_over(tmp_path):
+    """As `read photos --annotate photos` would, the second time."""
+    with pytest.raises(RunError, match="Name a new folder"):
+        check_place(tmp_path, [tmp_path / "68.jpg", tmp_path / "68-read.jpg"], "--annotate")
+
+
 def test_names_are_the_photos_own_where_they_can_be():
     assert names_for([Path("a/one.jpg"), Path("b/two.png")]) == ["one", "two"]
 

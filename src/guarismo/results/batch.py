@@ -129,6 +129,9 @@ def check_place(place: Path | None, files: Sequence[Path], what: str) -> None:
         if any(place.resolve() == file.resolve() for file in files):
             raise RunError(f"{what} {place} is the photo itself. Name another file.")
         return
+    for file in files:
+        if file.stem.endswith(("-read", "-stages")) and file.parent.resolve() == place.resolve():
+            raise RunError(f"{file} looks like an earlier {what} and would be written over. Name a new folder.")
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
