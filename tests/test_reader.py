@@ -20,6 +20,7 @@ import guarismo
 from foreign import png
 from guarismo.errors import RunError
 from guarismo.models.runs import open_run
+from guarismo.reading.intake import WORKING_SIDE
 from guarismo.reading.reader import SHIPPED, Reader, Reading, open_reader, read, shipped_reader
 from guarismo.reading.refusal import READ_FROM
 from guarismo.results.scoring import Score, edit_distance, read_labels, score
@@ -147,11 +148,11 @@ def test_a_photo_is_read_alike_however_the_camera_was_held(note):
 
 
 def test_boxes_are_in_pixels_of_the_upright_original():
-    """Of 4000 pixels, held aside: read at half the size."""
+    """Of 4000 pixels, held aside: read smaller."""
     photo = photograph("74", Scene(height=500, pen="marker"), 0, (4000, 1200))
     reading = only(jpeg_noted(photo.pixels, 6))
     assert reading.text == "74" and reading.size == (4000, 1200)
-    assert max(reading.picture.pixels.shape) == 2000
+    assert max(reading.picture.pixels.shape) == WORKING_SIDE
     for box, truth in zip(boxes_of(reading), photo.boxes, strict=True):
         assert covered(box, truth) > 0.8
 
