@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from foreign import TINY
+from guarismo.cli import main
 from guarismo.data.dataset import Dataset
 from guarismo.data.known import SOURCES
 from guarismo.models.runs import Run
@@ -54,3 +55,19 @@ def forest_run(bars: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
     from guarismo.models.training import train
 
     return train(bars, Settings(model="forest"), tmp_path_factory.mktemp("runs") / "forest")
+
+
+@pytest.fixture
+def command(capsys):
+    """Run a command; returns (exit status, stdout, stderr)."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        try:
+            main([str(word) for word in words])
+            status = 0
+        except SystemExit as stop:
+            status = stop.code or 0
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call

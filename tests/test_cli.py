@@ -28,22 +28,6 @@ def source(tmp_path) -> Path:
 
 
 @pytest.fixture
-def command(capsys):
-    """Run a command; returns (exit status, stdout, stderr)."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        try:
-            main([str(word) for word in words])
-            status = 0
-        except SystemExit as stop:
-            status = stop.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture
 def forest(source, tmp_path, command) -> Path:
     """The folder of a forest trained on the command line."""
     pytest.importorskip("skl2onnx", reason="training is the [train] extra")

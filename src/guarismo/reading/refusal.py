@@ -33,7 +33,7 @@ hundreds of grains some look like one. What noise leaves lies between 1 and 1.8.
 APART = 0.7
 """Of the lower neighbour's height: a gap as wide as this parts two words."""
 BROAD = 3.5
-"""Of the stroke width of the other digits: what is broader is a shadow or a stain; marker beside pencil has 2.5."""
+"""Of the stroke width of the other digits: what is broader is a shadow or a stain. Marker beside pencil: up to 1.8."""
 
 
 @dataclass(frozen=True, eq=False)
