@@ -35,9 +35,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import guarismo
-from guarismo.data.folders import cache_folder
 from guarismo.data.images import decode_image, with_channels
 from guarismo.data.known import where_is
+from guarismo.data.packing import cache_folder
 from guarismo.errors import DataError
 from guarismo.models.training import processor
 from guarismo.results.scoring import Label, Row, Score, read_labels, score

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from foreign import printed_by_a_user
-from guarismo.data import folders
+from guarismo.data import packing
 from guarismo.data.dataset import UNKNOWN
 from guarismo.data.folders import read_folder
 from guarismo.errors import DataError
@@ -366,7 +366,7 @@ def test_a_full_disk_leaves_nothing_behind(cats_and_dogs, cache):
 
 def test_more_images_than_any_disk_holds_is_told_before_writing(tmp_path):
     with pytest.raises(DataError, match="--size"):
-        folders.reserve(tmp_path / "images.npy", (10**9, 4096, 4096, 3))
+        packing.reserve(tmp_path / "images.npy", (10**9, 4096, 4096, 3))
 
 
 def test_an_interruption_leaves_nothing_behind(cats_and_dogs, cache):
@@ -382,7 +382,7 @@ def test_an_interruption_leaves_nothing_behind(cats_and_dogs, cache):
 def many(tmp_path) -> Path:
     """More images than one process takes on alone."""
     first = draw(tmp_path / "many" / "a" / "0.png", 7).read_bytes()
-    for number in range(1, folders.FEW + 500):
+    for number in range(1, packing.FEW + 500):
         (tmp_path / "many" / "a" / f"{number}.png").write_bytes(first)
     return tmp_path / "many"
 
@@ -402,7 +402,7 @@ def test_a_corrupt_image_among_many_is_named_or_left_out_in_parallel_too(many):
     with pytest.raises(DataError, match=r"1 image cannot be read: a/777\.png.*--skip-bad"):
         read_folder(many)
     content = read_folder(many, skip_bad=True)
-    assert len(content.train) == folders.FEW + 499
+    assert len(content.train) == packing.FEW + 499
     assert (content.train.images == 7).all()
     assert content.notes == ("1 unreadable images were left out: a/777.png.",)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from guarismo.data.arrays import idx_content
-from guarismo.data.folders import cache_folder, cannot_write
 from guarismo.data.known import EXACT, KnownFile, by_hand, compared, find, known_source
+from guarismo.data.packing import cache_folder, cannot_write
 from guarismo.errors import DataError
 from guarismo.progress import Progress, silent
 

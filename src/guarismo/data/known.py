@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from guarismo.data.arrays import IDX_NAMES, find_idx, idx_content
-from guarismo.data.folders import cache_folder, cannot_write
 from guarismo.data.images import Pixels
+from guarismo.data.packing import cache_folder, cannot_write
 from guarismo.errors import DataError, unknown
 from guarismo.progress import Progress, silent
 

@@ -14,9 +14,10 @@ from guarismo.data.arrays import holds_idx, idx_array, idx_content, read_idx_fol
 from guarismo.data.content import Content, as_images, content_of, tidy_labels
 from guarismo.data.dataset import Dataset, Split, empty_like, join, split_dataset
 from guarismo.data.fetching import fetch
-from guarismo.data.folders import in_text, read_folder
+from guarismo.data.folders import read_folder
 from guarismo.data.images import Pixels, cannot_read, fit_image, recoloured_note, resized_note, with_channels
 from guarismo.data.known import EXACT, SOURCES, by_hand, compared, embedded_digits, find
+from guarismo.data.packing import in_text
 from guarismo.data.tables import read_csv, read_parquet
 from guarismo.errors import DataError, unknown
 from guarismo.progress import Progress, silent

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from guarismo.data.content import natural
-from guarismo.data.folders import in_text
 from guarismo.data.images import (
     ASIDE,
     IMAGE_SUFFIXES,
@@ -38,6 +37,7 @@ from guarismo.data.images import (
     turned,
     unreadable,
 )
+from guarismo.data.packing import in_text
 from guarismo.errors import DataError
 
 if TYPE_CHECKING:  # imported where used: a photo needs no PDFium
