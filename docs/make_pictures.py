@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from guarismo.data.dataset import tile
+from guarismo.data.polymnist import backgrounds, compose, plan
+from guarismo.data.sources import load
 from guarismo.models.runs import write_out
 from guarismo.reading.intake import Picture
 from guarismo.reading.reader import SAMPLES as PACKAGED
@@ -83,7 +86,26 @@ def small_png(pixels: np.ndarray) -> bytes:
     return memory.getvalue()
 
 
+def modalities() -> np.ndarray:
+    """Two samples of each digit in each of the ten modalities, a row each, uint8 (h, w, 3), three times as large."""
+    digits = load("digits")
+    pictures = list(backgrounds(None, 10).values())
+    table, corners = plan(digits.train, digits.test, pictures, seed=0)
+    pixels = np.concatenate(list(compose(digits.train, digits.test, table, corners, pictures)))
+    shown = [
+        rows[index]
+        for modality in range(10)
+        for digit in range(10)
+        for rows in [np.flatnonzero((table.modality == modality) & (table.digit == digit) & (table.part == "train"))]
+        for index in (0, 1)
+    ]
+    return tile(pixels[shown], 20).repeat(3, axis=0).repeat(3, axis=1)
+
+
 def main(folder: Path) -> None:
+    content = small_png(modalities())
+    write_out(folder / "polymnist.png", content)
+    print(f"{folder / 'polymnist'}.png  {len(content) / 1000:.0f} kB", flush=True)
     for name, (draw, text, circumstances) in PICTURES.items():
         seed, reading = first_read(text, circumstances)
         assert reading.text == text

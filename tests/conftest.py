@@ -1,14 +1,18 @@
 """What several test files share: where real data may be, a tiny known source and Dataset, one Run of each kind."""
 
+import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from foreign import TINY
+from foreign import TINY, idx
 from guarismo.cli import main
 from guarismo.data.dataset import Dataset
-from guarismo.data.known import SOURCES
+from guarismo.data.known import SOURCES, KnownFile
+from guarismo.data.sources import load
 from guarismo.models.runs import Run
 from guarismo.models.settings import Settings
 from tiny_run import bars_dataset
@@ -31,6 +35,28 @@ def places(tmp_path, monkeypatch) -> Path:
     monkeypatch.delenv("GUARISMO_DATA", raising=False)
     monkeypatch.setitem(SOURCES, "tiny", TINY)
     return tmp_path
+
+
+@pytest.fixture
+def small_mnist(places, monkeypatch) -> Path:
+    """600 + 200 of the embedded digits where MNIST would be: the source `mnist` for this test; an empty cache."""
+    digits = load("digits").train
+    digits = digits.take(np.random.default_rng(0).permutation(len(digits))[:800])
+    arrays = {
+        "train-images-idx3-ubyte": digits.images[:600, ..., 0],
+        "train-labels-idx1-ubyte": digits.labels[:600].astype(np.uint8),
+        "t10k-images-idx3-ubyte": digits.images[600:, ..., 0],
+        "t10k-labels-idx1-ubyte": digits.labels[600:].astype(np.uint8),
+    }
+    files = {}
+    (places / "data" / "mnist").mkdir(parents=True)
+    for name, array in arrays.items():
+        content = idx(array)
+        (places / "data" / "mnist" / name).write_bytes(content)
+        files[name] = KnownFile("raw:" + hashlib.sha256(content).hexdigest(), len(content))
+    monkeypatch.setenv("GUARISMO_DATA", str(places / "data"))
+    monkeypatch.setitem(SOURCES, "mnist", replace(SOURCES["mnist"], files=files))
+    return places
 
 
 @pytest.fixture(scope="session")

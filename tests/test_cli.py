@@ -13,6 +13,7 @@ from PIL import Image
 
 from guarismo.cli import app, main
 from guarismo.models.runs import open_run
+from guarismo.results.diagnosis import overfitting
 from tiny_run import bars_dataset, make_run
 
 
@@ -283,3 +284,50 @@ def test_commands_import_only_what_they_need(tmp_path, forest, line):
         "assert not found, found"
     )
     subprocess.run([sys.executable, "-c", program, *words], check=True, capture_output=True)
+
+
+# PolyMNIST, from its making to its fusion
+
+
+def test_polymnist_is_made_as_files_and_says_how_many(small_mnist, tmp_path, command):
+    status, out, _ = command("data", "make", "polymnist", "--modalities", "2", "--out", tmp_path / "poly")
+    assert (status, out) == (0, f"1,600 images: {tmp_path / 'poly'}\n")
+    assert len(list((tmp_path / "poly" / "MMNIST" / "test" / "m1").glob("*.png"))) == 200
+    status, out, _ = command("explore", tmp_path / "poly")
+    assert status == 0 and "The digit is learnt" in out
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["mnistt"], "Unknown source to make"),
+        (["polymnist", "--modalities", "11"], "2 to 10 modalities, received 11"),
+        (["polymnist", "--backgrounds", "no/such/folder"], "no/such/folder"),
+    ],
+)
+def test_what_cannot_be_made_is_told(small_mnist, command, words, said):
+    status, _, err = command("data", "make", *words)
+    assert status == 1 and said in err
+    assert not list((small_mnist / "cache").rglob("*.npy"))
+
+
+def test_fuse_says_what_each_further_view_brings(small_mnist, tmp_path, command):
+    pytest.importorskip("skl2onnx", reason="training is the [train] extra")
+    run = tmp_path / "forest"
+    assert command("train", "polymnist", "--model", "forest", "--channels", "1", "--out", run)[0] == 0
+    status, out, _ = command("fuse", run, "--json")
+    found = json.loads(out)
+    assert status == 0 and (found["run"], found["n"], found["views"]) == (str(run), 200, 5)
+    product = [figure["accuracy"] for figure in found["figures"] if figure["method"] == "product"]
+    assert len(product) == 5 and product[-1] > product[0]
+    status, out, _ = command("fuse", run)
+    assert status == 0 and "product" in out
+
+
+def test_a_training_that_over_fits_says_so(source, tmp_path, command):
+    pytest.importorskip("keras", reason="training is the [train] extra")
+    few = ("--limit", "20", "--epochs", "40", "--schedule", "constant", "--learning-rate", "0.01", "--keep", "last")
+    status, out, _ = command("train", source, "--model", "poly-modality-mlp", "--out", tmp_path / "run", *few)
+    found = overfitting(open_run(tmp_path / "run").history)
+    assert status == 0
+    assert ("It over-fits from epoch" in out) == (found is not None)

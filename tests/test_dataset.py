@@ -10,12 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from guarismo.data import dataset as dataset_file
 from guarismo.data.dataset import (
     UNKNOWN,
     Dataset,
+    Mapped,
     Split,
+    chunks,
     data_uri,
     empty_like,
+    held,
     join,
     pick_samples,
     split_dataset,
@@ -201,3 +205,68 @@ def test_an_image_becomes_a_png_inside_an_address_shrunk_where_asked(shape, side
     picture = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
     assert max(picture.size) == side
     assert picture.mode == ("L" if shape[2] == 1 else "RGB")
+
+
+# Images on disk
+
+
+@pytest.fixture
+def store(tmp_path) -> np.ndarray:
+    """Twelve images of 2×3 in colour, mapped from a file."""
+    images = np.random.default_rng(0).integers(0, 256, (12, 2, 3, 3), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    return np.load(tmp_path / "images.npy", mmap_mode="r")
+
+
+ROWS = np.array([7, 0, 3, 3, 11])
+
+
+@pytest.mark.parametrize("index", [2, slice(1, 4), np.array([4, 0]), np.array([[1, 2], [0, 4]]), ROWS > 2], ids=str)
+def test_images_on_disk_are_indexed_as_an_array_is(store, index):
+    np.testing.assert_array_equal(Mapped(store, ROWS)[index], np.array(store)[ROWS][index])
+    assert Mapped(store, ROWS)[index].flags.writeable, "a copy, not the file"
+
+
+def test_views_stand_side_by_side_and_a_missing_one_is_black(store):
+    pairs = Mapped(store, np.array([[1, 2], [-1, 5]]))
+    assert pairs.shape == (2, 2, 6, 3)
+    np.testing.assert_array_equal(pairs[0], np.concatenate([store[1], store[2]], axis=1))
+    np.testing.assert_array_equal(pairs[1], np.concatenate([0 * store[5], store[5]], axis=1))
+    np.testing.assert_array_equal(pairs[:], np.stack([pairs[0], pairs[1]]))
+    np.testing.assert_array_equal(np.asarray(pairs), pairs[:])
+
+
+def test_a_split_on_disk_is_the_split_in_memory(store):
+    labels = np.array([0, 1, 0, 1, 0])
+    mapped, plain = Split(Mapped(store, ROWS), labels), Split(np.array(store)[ROWS], labels)
+    assert mapped.fingerprint == plain.fingerprint
+    taken = mapped.take(np.array([3, 1]))
+    assert isinstance(taken.images, Mapped)
+    assert taken.fingerprint == plain.take(np.array([3, 1])).fingerprint
+    assert join([mapped, taken]).fingerprint == join([plain, plain.take(np.array([3, 1]))]).fingerprint
+    assert isinstance(join([mapped, taken]).images, Mapped)
+
+
+def test_small_images_are_held_in_memory_and_large_ones_stay(store, monkeypatch):
+    assert isinstance(held(Mapped(store, ROWS)), np.ndarray)
+    monkeypatch.setattr(dataset_file, "MOST_CHUNK_BYTES", 5 * 18 - 1)
+    assert isinstance(held(Mapped(store, ROWS)), Mapped)
+
+
+def test_chunks_cover_the_images_in_whole_multiples(store, monkeypatch):
+    monkeypatch.setattr(dataset_file, "MOST_CHUNK_BYTES", 100)  # five images of 18 bytes
+    assert list(chunks(Mapped(store, ROWS))) == [slice(0, 5)]
+    assert [(part.start, part.stop) for part in chunks(np.array(store))] == [(0, 5), (5, 10), (10, 15)]
+    assert [(part.start, part.stop) for part in chunks(np.array(store), 4)] == [(0, 4), (4, 8), (8, 12)]
+
+
+def test_many_small_groups_are_divided_without_sharing_one():
+    """Beyond MANY_GROUPS each group counts as one."""
+    groups = np.repeat(np.arange(6_000), 3)
+    split = replace(numbered(groups % 10), groups=np.random.default_rng(0).permutation(groups))
+    made = split_dataset("many", split, tuple("0123456789"), validation_fraction=0.1, test_fraction=0.2)
+    parts = [set(part.groups.tolist()) for part in made.splits.values()]
+    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+    assert len(made.validation) == pytest.approx(1_800, abs=60)
+    assert len(made.test) == pytest.approx(3_600, abs=120)
+    assert np.bincount(made.validation.labels).min() > 100

@@ -16,7 +16,6 @@ from guarismo.results.evaluation import (
     evaluate_run,
     saved_evaluation,
     train_confusion,
-    turning_epoch,
     wilson,
 )
 from tiny_run import bars, bars_dataset, make_run
@@ -131,20 +130,6 @@ def test_json_of_another_shape_is_refused(change):
 def test_what_cannot_be_measured_is_refused(probabilities, labels, words):
     with pytest.raises(DataError, match=words):
         evaluate(probabilities, labels)
-
-
-def rows(*validation_losses, losses=None):
-    losses = losses or [1 / (e + 1) for e in range(len(validation_losses))]
-    pairs = enumerate(zip(losses, validation_losses, strict=True), start=1)
-    return [{"epoch": float(e), "loss": loss, "validation_loss": v} for e, (loss, v) in pairs]
-
-
-def test_the_turn_of_the_validation_loss():
-    assert turning_epoch(rows(0.5, 0.3, 0.35, 0.4, 0.5)) == 2
-    assert turning_epoch(rows(0.5, 0.4, 0.3, 0.29, 0.3)) is None
-    assert turning_epoch(rows(0.5, 0.3, 0.301, 0.302, 0.303)) is None
-    assert turning_epoch(rows(0.5, 0.3, 0.5, 0.6, 0.7, losses=[0.4, 0.3, 0.5, 0.6, 0.7])) is None
-    assert turning_epoch([]) is None
 
 
 def test_opening_the_test_images_is_written_into_the_run(tmp_path):

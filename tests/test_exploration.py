@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from guarismo.data.dataset import UNKNOWN, Dataset, Split
+from guarismo.data.dataset import UNKNOWN, Dataset, Mapped, Split
 from guarismo.data.exploration import explore
 from tiny_run import bars, bars_dataset
 
@@ -56,7 +56,8 @@ def test_mean_images_are_those_of_their_class():
 
 def test_clean_data_has_no_copies():
     found = explore(bars_dataset())
-    assert set(found.repeats.values()) | set(found.shared.values()) | {found.contradictions} == {0}
+    assert set(found.repeats.values()) | {found.contradictions} == {0}
+    assert not found.leaks.found
 
 
 def test_planted_copies_are_found_where_they_were_planted():
@@ -65,7 +66,11 @@ def test_planted_copies_are_found_where_they_were_planted():
     test = with_images(dataset.test, [0, 30], dataset.train.images[0])
     found = explore(replace(dataset, train=train, test=test))
     assert found.repeats == {"train": 3, "validation": 0, "test": 1}
-    assert found.shared == {("train", "validation"): 0, ("train", "test"): 2, ("validation", "test"): 0}
+    assert [(each.earlier, each.later, each.copies) for each in found.leaks.between] == [
+        ("train", "validation", 0),
+        ("train", "test", 2),
+        ("validation", "test", 0),
+    ]
     assert found.contradictions == 0  # all of them carry label 0
 
 
@@ -102,7 +107,8 @@ def test_the_json_holds_plain_numbers_and_the_notes():
     values = json.loads(json.dumps(explore(dataset).as_json(), allow_nan=False))
     assert values["counts"]["train"] == [60, 60, 60]
     assert values["notes"] == ["3 files skipped"]
-    assert {"between": ["train", "test"], "images": 0} in values["shared"]
+    assert [each["later"] for each in values["leaks"]["between"]] == ["validation", "test", "test"]
+    assert values["modalities"] is None
 
 
 def test_images_of_other_shapes_than_square_are_measured():
@@ -117,3 +123,57 @@ def test_a_dataset_with_file_names_is_explored_like_any_other():
     dataset = bars_dataset()
     named = replace(dataset.train, names=np.array([f"{number}.png" for number in range(180)]))
     assert explore(replace(dataset, train=named)).as_json() == explore(dataset).as_json()
+
+
+def test_images_on_disk_are_explored_as_those_in_memory(tmp_path):
+    dataset = bars_dataset(channels=3)
+    splits = {}
+    for name, split in dataset.splits.items():
+        np.save(tmp_path / f"{name}.npy", split.images[::-1])
+        store = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
+        splits[name] = replace(split, images=Mapped(store, np.arange(len(split))[::-1].copy()))
+    on_disk = explore(replace(dataset, **splits))
+    assert on_disk.as_json() == explore(dataset).as_json()
+    np.testing.assert_array_equal(on_disk.means, explore(dataset).means)
+
+
+def test_images_of_more_than_one_batch_are_all_measured():
+    images = np.random.default_rng(0).integers(0, 256, (1500, 4, 4, 1), dtype=np.uint8)
+    split = Split(images, np.arange(1500) % 2)
+    found = explore(Dataset("noise", split, split.take(np.arange(0)), split.take(np.arange(0)), ("a", "b")))
+    assert found.pixels["train"].mean == pytest.approx(images.mean())
+    assert np.abs(found.means[1] - images[1::2].mean(axis=0)).max() <= 0.5
+
+
+def named_dataset(**facts):
+    """Two modalities of three digits, named as PolyMNIST's files; training lacks the last 29 of m1."""
+
+    def named(split, part, missing=0):
+        rows = np.arange(len(split))
+        names = [f"{part}/m{row % 2}/{row // 6}.{split.labels[row]}.png" for row in rows]
+        order = np.argsort(names)[: len(rows) - missing]
+        return replace(split.take(order), names=np.array(names)[order])
+
+    parts = ("train", "train", "test")
+    splits = {
+        name: named(split, part, 29 if name == "train" else 0)
+        for (name, split), part in zip(bars_dataset().splits.items(), parts, strict=True)
+    }
+    return replace(bars_dataset(**facts), **splits)
+
+
+def test_modalities_and_digits_are_counted_where_the_names_tell_them():
+    dataset = named_dataset()
+    found = explore(dataset)
+    assert set(found.modalities) == {"train", "validation", "test"}
+    for name, split in dataset.splits.items():
+        table = found.modalities[name]
+        assert table.shape == (2, 10)
+        assert table.sum(axis=0)[:3].tolist() == found.counts[name].tolist()
+        assert table[1].sum() == sum("/m1/" in path for path in split.names.tolist())
+    assert found.modalities["train"].sum() == 151
+    assert found.as_json()["modalities"]["test"] == found.modalities["test"].tolist()
+
+
+def test_images_of_all_modalities_side_by_side_have_none():
+    assert explore(named_dataset(origin={"views": True})).modalities is None

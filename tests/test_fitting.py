@@ -1,8 +1,14 @@
 """The epoch loop: what it decides from the history alone, and what it does."""
 
+import os
+import subprocess
+import sys
+import textwrap
+
 import numpy as np
 import pytest
 
+from guarismo.data import dataset as dataset_file
 from guarismo.errors import RunError
 from guarismo.models.settings import Settings
 
@@ -73,3 +79,76 @@ def test_a_checkpoint_of_another_network_is_refused(bars, tmp_path):
 @pytest.mark.parametrize("asked", ["float32", "bfloat16"])
 def test_precision_is_as_asked(asked):
     assert fitting.wants_bfloat16(Settings(precision=asked)) == (asked == "bfloat16")
+
+
+def test_an_epoch_in_parts_shows_the_same_images_in_the_same_order(bars, monkeypatch):
+    settings = Settings(batch_size=4)
+    ((images, labels),) = fitting.epoch_chunks(bars.train, settings, 1)
+    monkeypatch.setattr(dataset_file, "MOST_CHUNK_BYTES", 5_000)  # 64 images of 64 bytes, and 78 do not fill a call
+    parts = list(fitting.epoch_chunks(bars.train, settings, 1))
+    assert [len(part) for part, _ in parts] == [64, 64, 52]
+    np.testing.assert_array_equal(np.concatenate([part for part, _ in parts]), images)
+    np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), labels)
+
+
+def test_an_epoch_in_parts_has_the_figures_of_the_whole(bars, monkeypatch):
+    """Without anything learnt, so that the order of the steps does not count."""
+    rows = []
+    for most in (2**28, 5_000):
+        monkeypatch.setattr(dataset_file, "MOST_CHUNK_BYTES", most)
+        settings = Settings(model="linear", batch_size=4, learning_rate=1e-9, schedule="constant", precision="float32")
+        fitting.keras.utils.set_random_seed(0)
+        network, trainer = fitting.compiled(bars, settings)
+        seen = []
+        rows.append(
+            fitting.one_epoch(
+                trainer, bars, settings, [], lambda done, total, seen=seen, **_: seen.append((done, total))
+            )
+        )
+        assert seen[-1][0] == 45 and seen == sorted(seen)
+        np.testing.assert_allclose(fitting.predicted(network, bars.test.images).sum(axis=1), 1, rtol=1e-5)
+    for name in ("loss", "accuracy", "validation_loss", "validation_accuracy"):
+        assert rows[0][name] == pytest.approx(rows[1][name], rel=1e-5)
+
+
+MEMORY = """
+    import resource, sys
+    from pathlib import Path
+    import numpy as np
+    from guarismo.data import dataset
+    from guarismo.data.dataset import Dataset, Mapped, Split
+    from guarismo.models import fitting
+    from guarismo.models.settings import Settings
+
+    dataset.MOST_CHUNK_BYTES = 2**24
+    count = 10_000  # 300 MB
+    store = np.lib.format.open_memmap(sys.argv[1], "w+", np.uint8, (count, 100, 100, 3))  # sparse: no room on the disk
+    labels = np.arange(count) % 2
+    store[labels == 1, 50] = 200
+    train = Split(Mapped(store, np.arange(count)), labels)
+    few = train.take(np.arange(200))
+    data = Dataset("large", train, few, few, ("dark", "bright"))
+    settings = Settings(model="linear", schedule="constant", precision="float32")
+    network, trainer = fitting.compiled(data, settings)
+    trainer.fit(few.images[:], fitting.targets(few.labels, 2), verbose=0)  # what TensorFlow needs for itself
+    used = int(next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmData" in line).split()[1])
+    resource.setrlimit(resource.RLIMIT_DATA, (used * 1024 + 220 * 2**20,) * 2)
+    try:
+        np.asarray(train.images)
+    except MemoryError:
+        print("more than memory")
+    row = fitting.one_epoch(trainer, data, settings, [], lambda *counts, **facts: None)
+    print(len(fitting.predicted(network, train.images)), row["validation_accuracy"])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are measured in /proc")
+def test_data_larger_than_memory_are_trained_on(tmp_path):
+    """300 MB of images where 220 MB of memory are left: too much for an array, not for an epoch and its answers."""
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(MEMORY), str(tmp_path / "images.npy")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+    )
+    assert ran.stdout.splitlines() == ["more than memory", "10000 1.0"], ran.stderr[-2000:]

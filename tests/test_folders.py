@@ -1,17 +1,15 @@
-"""A folder of images is decoded once, and its pack is trusted only while it is whole and fresh."""
+"""A folder of images becomes parts and classes by the names of its folders, at one size, with bad files named."""
 
 import os
-import subprocess
-import sys
-import textwrap
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from foreign import printed_by_a_user
-from guarismo.data import packing
+from drawn import draw, draw_pets
+from guarismo.data import dataset
 from guarismo.data.dataset import UNKNOWN
 from guarismo.data.folders import read_folder
 from guarismo.errors import DataError
@@ -23,19 +21,9 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
-def draw(path: Path, grey: int = 0, size: tuple[int, int] = (6, 4), mode: str = "L") -> Path:
-    """An image of one grey value; size is (width, height)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", size, grey).convert(mode).save(path)
-    return path
-
-
 @pytest.fixture
 def cats_and_dogs(tmp_path) -> Path:
-    for number in range(4):
-        draw(tmp_path / "pets" / "cats" / f"{number}.png", 10 + number)
-        draw(tmp_path / "pets" / "dogs" / f"{number}.png", 20 + number)
-    return tmp_path / "pets"
+    return draw_pets(tmp_path / "pets")
 
 
 # Layouts
@@ -252,182 +240,131 @@ def test_nothing_but_bad_images_is_an_error(tmp_path):
         read_folder(tmp_path / "in", skip_bad=True)
 
 
-# Packs
-
-
-def packs(cache: Path) -> list[Path]:
-    return [path for path in (cache / "packs").iterdir() if path.suffix != ".lock"]
-
-
-def decodes(folder: Path) -> bool:
-    """Whether reading the folder tells of progress: only decoding does."""
-    told = []
-    read_folder(folder, progress=lambda *counts, **_: told.append(counts))
-    return bool(told)
-
-
-def test_the_second_time_nothing_is_decoded(cats_and_dogs, cache):
-    assert decodes(cats_and_dogs)
-    assert not decodes(cats_and_dogs)
-    assert len(packs(cache)) == 1
-
-
-def test_a_changed_added_or_removed_file_makes_the_pack_stale(cats_and_dogs):
-    read_folder(cats_and_dogs)
-    draw(cats_and_dogs / "cats" / "0.png", 77)
-    assert read_folder(cats_and_dogs).train.images[0, 0, 0, 0] == 77
-    draw(cats_and_dogs / "cats" / "4.png", 14)
-    assert len(read_folder(cats_and_dogs).train) == 9
-    (cats_and_dogs / "dogs" / "0.png").unlink()
-    assert len(read_folder(cats_and_dogs).train) == 8
-    os.utime(cats_and_dogs / "dogs" / "1.png", ns=(1, 1))
-    assert decodes(cats_and_dogs)
-
-
-DAMAGES = {
-    "cut short": lambda images: images.write_bytes(images.read_bytes()[:-10]),
-    "altered header": lambda images: images.write_bytes(images.read_bytes().replace(b"(8, 4, 6", b"(8, 6, 4")),
-    "one bit flipped": lambda images: images.write_bytes(images.read_bytes()[:-1] + b"\xff"),
-    "removed": lambda images: images.unlink(),
-    "no index": lambda images: images.with_name("index.json").unlink(),
-    "half an index": lambda images: images.with_name("index.json").write_text('{"format": 1'),
-    "another index": lambda images: images.with_name("index.json").write_text("[]"),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_pack_is_made_again(cats_and_dogs, cache, damage):
-    before = read_folder(cats_and_dogs).train.images
-    DAMAGES[damage](packs(cache)[0] / "images.npy")
-    np.testing.assert_array_equal(read_folder(cats_and_dogs).train.images, before)
-    assert not decodes(cats_and_dogs)
-
-
-def test_a_cache_that_cannot_be_written_says_how_to_choose_another(cats_and_dogs, cache):
-    cache.write_text("a file stands where the folder should be")
-    with pytest.raises(DataError, match="GUARISMO_CACHE"):
-        read_folder(cats_and_dogs)
-
-
-def test_a_pack_in_a_cache_that_can_only_be_read_is_opened(cats_and_dogs, cache):
-    read_folder(cats_and_dogs)
-    for folder in (*packs(cache), cache / "packs"):
-        folder.chmod(0o555)
-    (lock,) = (cache / "packs").glob("*.lock")
-    lock.chmod(0o444)
-    script = f"""
-        from guarismo.data.folders import read_folder
-        from guarismo.errors import DataError
-        print(len(read_folder({str(cats_and_dogs)!r}).train))
-        try:
-            read_folder({str(cats_and_dogs)!r}, channels=3)
-        except DataError as error:
-            print(error)
-    """
-    try:
-        opened, refused = printed_by_a_user(script).splitlines()
-    finally:
-        (cache / "packs").chmod(0o755)
-    assert opened == "8"
-    assert "Cannot write into the cache" in refused and "GUARISMO_CACHE" in refused
-
-
-def test_a_file_that_may_be_read_again_is_read_again(cats_and_dogs):
-    forbidden = cats_and_dogs / "cats" / "1.png"
-    forbidden.chmod(0)
-    script = f"""
-        from pathlib import Path
-        from guarismo.data.folders import read_folder
-        from guarismo.errors import DataError
-        try:
-            read_folder({str(cats_and_dogs)!r})
-        except DataError as error:
-            print(error)
-        Path({str(forbidden)!r}).chmod(0o644)
-        print(len(read_folder({str(cats_and_dogs)!r}).train))
-    """
-    refused, read = printed_by_a_user(script).splitlines()
-    assert "cats/1.png cannot be read: Permission denied" in refused
-    assert read == "8"
-
-
-def test_a_full_disk_leaves_nothing_behind(cats_and_dogs, cache):
-    """The system refuses files beyond a limit, as it does on a full disk."""
-    resource = pytest.importorskip("resource", reason="POSIX only")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    try:
-        with pytest.raises(DataError, match="Cannot write into the cache"):
-            read_folder(cats_and_dogs, size=(512, 512))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert packs(cache) == []
-
-
-def test_more_images_than_any_disk_holds_is_told_before_writing(tmp_path):
-    with pytest.raises(DataError, match="--size"):
-        packing.reserve(tmp_path / "images.npy", (10**9, 4096, 4096, 3))
-
-
-def test_an_interruption_leaves_nothing_behind(cats_and_dogs, cache):
-    def interrupt(done: int, total: int, **facts: object) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        read_folder(cats_and_dogs, progress=interrupt)
-    assert packs(cache) == []
+# What is learnt: the folder, or the end of the file's name
 
 
 @pytest.fixture
-def many(tmp_path) -> Path:
-    """More images than one process takes on alone."""
-    first = draw(tmp_path / "many" / "a" / "0.png", 7).read_bytes()
-    for number in range(1, packing.FEW + 500):
-        (tmp_path / "many" / "a" / f"{number}.png").write_bytes(first)
-    return tmp_path / "many"
+def pens_and_digits(tmp_path) -> Path:
+    """Two folders of pens, and in each the digits 3 to 5 at the end of the files' names."""
+    for pen in ("blue", "red"):
+        for number in range(9):
+            draw(tmp_path / "pens" / pen / f"{number}.{3 + number % 3}.png", 10 * number)
+    return tmp_path / "pens"
 
 
-def test_many_images_are_decoded_in_parallel_and_in_order(many):
-    draw(many / "a" / "777.png", 200)
-    seen = []
-    images = read_folder(many, progress=lambda done, total, **_: seen.append((done, total))).train.images
-    names = sorted(path.name for path in (many / "a").iterdir())
-    assert np.flatnonzero(images[:, 0, 0, 0] == 200).tolist() == [names.index("777.png")]
-    assert seen[-1] == (len(names), len(names))
+def test_where_folders_and_names_both_tell_a_class_the_message_asks_which(pens_and_digits):
+    with pytest.raises(DataError, match=r"folder names are blue…red but the file names end in \.3–\.5: digit or mod"):
+        read_folder(pens_and_digits)
 
 
-def test_a_corrupt_image_among_many_is_named_or_left_out_in_parallel_too(many):
-    bad = many / "a" / "777.png"
-    bad.write_bytes(bad.read_bytes()[:40])
-    with pytest.raises(DataError, match=r"1 image cannot be read: a/777\.png.*--skip-bad"):
-        read_folder(many)
-    content = read_folder(many, skip_bad=True)
-    assert len(content.train) == packing.FEW + 499
-    assert (content.train.images == 7).all()
-    assert content.notes == ("1 unreadable images were left out: a/777.png.",)
+def test_the_answer_decides_what_is_learnt(pens_and_digits):
+    assert read_folder(pens_and_digits, target="modality").class_names == ("blue", "red")
+    content = read_folder(pens_and_digits, target="digit")
+    assert content.class_names == ("3", "4", "5")
+    ends = [int(name.split(".")[1]) - 3 for name in content.train.names]
+    assert content.train.labels.tolist() == ends
 
 
-def test_ctrl_c_ends_the_workers_and_removes_what_was_begun(many, cache):
-    """In its own process group, as in a terminal, without the guard that multiprocessing would ask of a script.
+def test_nobody_is_asked_where_the_two_agree_or_names_only_count(tmp_path, cats_and_dogs):
+    for digit in (0, 1):
+        for number in range(4):
+            draw(tmp_path / "agree" / str(digit) / f"{number}.{digit}.png")
+    assert read_folder(tmp_path / "agree").class_names == ("0", "1")
+    for number in range(120):
+        draw(cats_and_dogs / ("cats", "dogs")[number % 2] / f"photo.{number}.png")
+    assert read_folder(cats_and_dogs).class_names == ("cats", "dogs")
 
-    `run` returns only when every process has closed its pipes: none is left."""
-    script = f"""
-        import os, signal
-        from guarismo.data.folders import read_folder
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is born deaf to it
-        try:
-            read_folder({str(many)!r}, progress=lambda *a, **k: os.killpg(os.getpgrp(), signal.SIGINT))
-        except KeyboardInterrupt:
-            print("interrupted")
-    """
-    ran = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        capture_output=True,
-        text=True,
-        start_new_session=True,
-        timeout=120,
-        env={**os.environ, "GUARISMO_CACHE": str(cache)},
-    )
-    assert ran.stdout == "interrupted\n", ran.stderr
-    assert "Traceback" not in ran.stderr
-    assert packs(cache) == []
+
+def test_a_name_without_its_class_is_named_where_names_are_learnt(pens_and_digits):
+    draw(pens_and_digits / "red" / "portrait.png")
+    with pytest.raises(DataError, match=r"red/portrait\.png does not end in a class.*--target modality"):
+        read_folder(pens_and_digits, target="digit")
+
+
+# PolyMNIST's layout
+
+
+@pytest.fixture
+def poly(tmp_path) -> Path:
+    """PolyMNIST/MMNIST/{train,test}/m0…m1/INDEX.DIGIT.png; the value tells the modality and the digit."""
+    home = tmp_path / "PolyMNIST" / "MMNIST"
+    for part, count in (("train", 4), ("test", 2)):
+        for modality in (0, 1):
+            for index in range(count):
+                for digit in (0, 7):
+                    draw(home / part / f"m{modality}" / f"{index}.{digit}.png", 100 * modality + digit, (28, 28))
+    return tmp_path / "PolyMNIST"
+
+
+def test_the_digit_of_polymnist_is_learnt_and_said(poly):
+    content = read_folder(poly)
+    assert content.class_names == ("0", "7")
+    assert content.train.labels.tolist() == [0 if value % 100 == 0 else 1 for value in content.train.images[:, 0, 0, 0]]
+    assert "The digit is learnt" in content.notes[0] and "--target modality" in content.notes[0]
+    assert len(content.test) == 8
+
+
+def test_the_modality_of_polymnist_is_learnt_where_that_is_asked(poly):
+    content = read_folder(poly, target="modality")
+    assert content.class_names == ("m0", "m1")
+    assert (content.train.images[:, 0, 0, 0] // 100 == content.train.labels).all()
+
+
+@pytest.mark.parametrize("inside", ["", "MMNIST"])
+def test_the_folder_may_be_named_at_any_height(poly, inside):
+    assert len(read_folder(poly / inside).train) == 16
+
+
+def test_views_of_polymnist_stand_side_by_side(poly):
+    content = read_folder(poly, views=True)
+    assert content.train.images.shape == (8, 28, 56, 1)
+    assert (content.train.images[:, 0, 28, 0].astype(int) - content.train.images[:, 0, 0, 0] == 100).all()
+
+
+def test_a_missing_view_is_named(poly):
+    (poly / "MMNIST" / "train" / "m1" / "2.7.png").unlink()
+    assert len(read_folder(poly).train) == 15
+    with pytest.raises(DataError, match=r"train/m1/2\.7\.png is missing"):
+        read_folder(poly, views=True)
+
+
+def test_views_of_another_layout_are_refused(cats_and_dogs):
+    with pytest.raises(DataError, match="not in the layout of PolyMNIST"):
+        read_folder(cats_and_dogs, views=True)
+
+
+def test_a_name_of_polymnist_without_its_digit_is_named(poly):
+    draw(poly / "MMNIST" / "train" / "m0" / "portrait.png", 1, (28, 28))
+    with pytest.raises(DataError, match=r"train/m0/portrait\.png is not named as PolyMNIST's files"):
+        read_folder(poly)
+
+
+def test_a_damaged_file_of_polymnist_is_named_or_left_out(poly):
+    (poly / "MMNIST" / "train" / "m0" / "1.7.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(DataError, match=r"train/m0/1\.7\.png.*--skip-bad"):
+        read_folder(poly)
+    content = read_folder(poly, skip_bad=True)
+    assert len(content.train) == 15
+    assert content.train.labels.tolist() == [0 if value % 100 == 0 else 1 for value in content.train.images[:, 0, 0, 0]]
+
+
+def test_a_modality_of_the_test_that_training_lacks_is_named(poly):
+    draw(poly / "MMNIST" / "test" / "m2" / "0.0.png", 200, (28, 28))
+    with pytest.raises(DataError, match="training has"):
+        read_folder(poly, target="modality")
+
+
+def test_a_zip_of_polymnist_is_the_same_data(poly, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "poly"), "zip", tmp_path, "PolyMNIST")
+    zipped, folder = read_folder(archive), read_folder(poly)
+    assert zipped.train.fingerprint == folder.train.fingerprint
+    assert zipped.test.fingerprint == folder.test.fingerprint
+    np.testing.assert_array_equal(zipped.train.names, folder.train.names)
+
+
+def test_large_folders_stay_on_disk(cats_and_dogs, monkeypatch):
+    whole = read_folder(cats_and_dogs).train
+    monkeypatch.setattr(dataset, "MOST_CHUNK_BYTES", 24)
+    mapped = read_folder(cats_and_dogs).train
+    assert isinstance(mapped.images, dataset.Mapped) and isinstance(whole.images, np.ndarray)
+    assert mapped.fingerprint == whole.fingerprint

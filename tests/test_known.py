@@ -10,9 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from foreign import FILES, PACKED, TINY, cached, place_by_hand
+from foreign import FILES, PACKED, TINY, altered, cached, fuzz, place_by_hand
+from guarismo.data.arrays import read_idx
 from guarismo.data.known import (
+    QMNIST,
     SOURCES,
     KnownFile,
     available,
@@ -20,7 +24,9 @@ from guarismo.data.known import (
     embedded_digits,
     import_files,
     judge,
+    qmnist_table,
     verify,
+    writers,
 )
 from guarismo.data.sources import load
 from guarismo.data.tables import read_csv
@@ -116,6 +122,100 @@ def test_a_decompressed_file_of_which_only_the_gz_is_known_is_not_called_altered
         load("tiny")
     (places / "cache" / "data" / "tiny" / f"{name}.gz").write_bytes(PACKED[f"{name}.gz"])
     assert len(load("tiny").test) == 12
+
+
+# Who wrote it: QMNIST's label files, here of 3 rows
+
+ROWS = np.arange(24).reshape(3, 8)
+TABLE = bytes([0, 0, 12, 2, 0, 0, 0, 3, 0, 0, 0, 8]) + ROWS.astype(">i4").tobytes()
+TRAIN, TEST = QMNIST
+
+
+@pytest.fixture
+def labels(places, monkeypatch) -> Path:
+    """The folder for label files; both are known by TABLE, and MNIST has 2 test images."""
+    for name in QMNIST:
+        monkeypatch.setitem(QMNIST, name, KnownFile("raw:" + hashlib.sha256(TABLE).hexdigest(), len(TABLE)))
+    monkeypatch.setitem(SOURCES, "mnist", replace(SOURCES["mnist"], images=(3, 2)))
+    folder = places / "cache" / "data" / "qmnist"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["raw", "gz"])
+def test_writers_are_the_third_column_of_the_images_that_mnist_has(labels, pack):
+    for name in QMNIST:
+        (labels / (name if pack is bytes else f"{name}.gz")).write_bytes(pack(TABLE))
+    train, test = writers("mnist")
+    assert (train.dtype, train.tolist(), test.tolist()) == (np.int64, [2, 10, 18], [2, 10])
+
+
+def test_writers_are_found_in_the_folders_of_the_user(labels, places, monkeypatch):
+    (places / "mine" / "qmnist_labels").mkdir(parents=True)
+    for name in QMNIST:
+        (places / "mine" / "qmnist_labels" / name).write_bytes(TABLE)
+    monkeypatch.setenv("GUARISMO_DATA", str(places / "mine"))
+    assert writers("mnist") is not None
+
+
+def test_nobody_knows_the_writers_of_other_sets():
+    assert writers("kmnist") is None
+
+
+def test_missing_label_files_are_asked_for_with_their_place(labels):
+    (labels / TRAIN).write_bytes(TABLE)
+    with pytest.raises(DataError, match=rf"{TEST} is not here.*github\.com/facebookresearch/qmnist.*{labels}"):
+        writers("mnist")
+
+
+FAULTY = {
+    "another writer": (TABLE[:20] + b"\1" + TABLE[21:], "altered: its content"),
+    "another class": (TABLE[:15] + b"\7" + TABLE[16:], "altered: its content"),
+    "cut short": (TABLE[:-4], "it holds 104 bytes, 108 were published"),
+    "surplus": (gzip.compress(TABLE + bytes(10**6)), "it holds 109 bytes"),
+    "gz, cut short": (gzip.compress(TABLE)[:-9], "damaged"),
+    "gz, altered checksum": (gzip.compress(TABLE)[:-5] + b"\xff" + gzip.compress(TABLE)[-4:], "damaged"),
+    "empty": (b"", "it holds 0 bytes"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTY)
+def test_a_label_file_that_is_not_the_published_one_is_refused_by_name(labels, fault):
+    content, words = FAULTY[fault]
+    (labels / TRAIN).write_bytes(content)
+    (labels / TEST).write_bytes(TABLE)
+    with pytest.raises(DataError, match=words) as error:
+        writers("mnist")
+    assert str(labels / TRAIN) in str(error.value)
+
+
+@fuzz
+@given(content=st.one_of(st.binary(max_size=64), altered(TABLE), altered(gzip.compress(TABLE, mtime=0))))
+def test_any_bytes_are_the_published_writers_or_refused(labels, content):
+    for name in QMNIST:
+        (labels / name).write_bytes(content)
+    try:
+        train, _ = writers("mnist")
+    except DataError as error:
+        assert str(labels / TRAIN) in str(error)
+    else:
+        assert train.tolist() == [2, 10, 18]
+
+
+@needs_shared
+def test_qmnist_tells_539_and_297_writers_and_none_of_both(monkeypatch):
+    monkeypatch.setenv("GUARISMO_DATA", str(SHARED))
+    train, test = writers("mnist")
+    assert (train.shape, test.shape) == ((60_000,), (10_000,))
+    assert (len(np.unique(train)), len(np.unique(test)), np.isin(test, train).sum()) == (539, 297, 0)
+
+
+@needs_shared
+@pytest.mark.parametrize(("file", "part"), [(TRAIN, "train"), (TEST, "t10k")])
+def test_rows_of_qmnist_are_the_images_of_mnist_in_their_order(monkeypatch, file, part):
+    monkeypatch.setenv("GUARISMO_DATA", str(SHARED))
+    classes = read_idx(SHARED / "mnist" / f"{part}-labels-idx1-ubyte.gz")
+    np.testing.assert_array_equal(qmnist_table(file)[: len(classes), 0], classes)
 
 
 # The real sets, where they are

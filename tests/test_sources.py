@@ -1,8 +1,9 @@
 """Sources: each loads as a Dataset or whole; what cannot be loaded says so in one sentence with its remedy."""
 
+import importlib.util
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from PIL import Image
 
 from foreign import FILES, place_by_hand, printed_by_a_user
 from guarismo.data import sources
-from guarismo.data.sources import LoadSettings, load, load_whole
-from guarismo.errors import DataError
+from guarismo.data.images import with_channels
+from guarismo.data.known import SOURCES
+from guarismo.data.sources import LoadSettings, load, load_whole, make_polymnist, write_polymnist
+from guarismo.errors import DataError, MissingExtraError
 
 pytestmark = pytest.mark.usefixtures("places")
 
@@ -239,3 +242,119 @@ def test_a_whole_folder_is_brought_to_the_shape_as_for_training(tmp_path):
 def test_a_known_source_can_be_had_whole():
     split, _ = load_whole("digits", (28, 28, 1))
     assert len(split) == 5000
+
+
+# PolyMNIST, made here
+
+
+def test_polymnist_is_made_of_mnist_when_it_is_first_asked_for(small_mnist):
+    told = []
+    dataset = load("polymnist", progress=lambda done, total, **_: told.append((done, total)))
+    assert told[-1] == (4_000, 4_000)
+    assert (len(dataset.train) + len(dataset.validation), len(dataset.test)) == (3_000, 1_000)
+    assert dataset.shape == (28, 28, 3)
+    assert dataset.class_names == tuple("0123456789")
+    assert "digit is learnt" in dataset.notes[0] and "--target modality" in dataset.notes[0]
+    told.clear()
+    assert load("polymnist").fingerprint == dataset.fingerprint
+    assert not told, "opened, not made again"
+
+
+def test_one_original_of_polymnist_is_never_in_training_and_validation(small_mnist):
+    dataset = load("polymnist")
+    assert not set(dataset.train.groups.tolist()) & set(dataset.validation.groups.tolist())
+    leaky = load("polymnist", LoadSettings(group="none"))
+    assert leaky.train.groups is None
+
+
+def test_the_modality_can_be_learnt_instead_and_in_grey(small_mnist):
+    dataset = load("polymnist", LoadSettings(target="modality", channels=1))
+    assert dataset.class_names == ("m0", "m1", "m2", "m3", "m4")
+    assert dataset.shape == (28, 28, 1)
+    colour = load("polymnist", LoadSettings(target="modality"))
+    np.testing.assert_array_equal(dataset.test.labels, colour.test.labels)
+    np.testing.assert_array_equal(dataset.test.images[7], with_channels(colour.test.images[7], 1))
+
+
+def test_digits_in_grey_come_with_a_warning(small_mnist):
+    assert any("vanish" in note for note in load("polymnist", LoadSettings(channels=1)).notes)
+
+
+def test_five_views_of_one_digit_stand_side_by_side(small_mnist):
+    dataset = load("polymnist", LoadSettings(views=True))
+    assert dataset.shape == (28, 140, 3)
+    assert len(dataset.train) + len(dataset.validation) == 600
+    single = load("polymnist")
+    name = str(dataset.test.names[3])
+    (row,) = np.flatnonzero(single.test.names == name)
+    np.testing.assert_array_equal(dataset.test.images[3][:, :28], single.test.images[int(row)])
+
+
+def test_the_files_and_the_store_are_the_same_data(small_mnist, tmp_path):
+    count = write_polymnist(tmp_path / "PolyMNIST")
+    assert count == 4_000
+    files, store = load(tmp_path / "PolyMNIST"), load("polymnist")
+    assert files.fingerprint == store.fingerprint
+    np.testing.assert_array_equal(files.train.groups, store.train.groups)
+
+
+def test_other_backgrounds_and_another_seed_give_another_set(small_mnist):
+    prints = {load("polymnist").fingerprint}
+    make_polymnist(modalities=5, seed=1)
+    prints.add(load("polymnist").fingerprint)
+    make_polymnist(modalities=3, seed=1)
+    dataset = load("polymnist", LoadSettings(target="modality", channels=1))
+    assert dataset.class_names == ("m0", "m1", "m2")
+    assert len(prints) == 2
+
+
+def test_without_mnist_there_is_no_polymnist(places, monkeypatch):
+    """Nobody listens where it could be fetched."""
+    monkeypatch.setitem(SOURCES, "mnist", replace(SOURCES["mnist"], mirrors=("http://127.0.0.1:9/",)))
+    with pytest.raises(DataError, match="guarismo data import mnist FOLDER"):
+        load("polymnist")
+    assert not list((places / "cache").rglob("*.npy"))
+
+
+# Limit and groups
+
+
+def test_a_limit_takes_of_each_class_its_share_and_says_so(small_mnist):
+    dataset = load("mnist", LoadSettings(limit=300))
+    assert len(dataset.train) + len(dataset.validation) == pytest.approx(300, abs=5)
+    assert len(dataset.test) == 200
+    assert any("--limit" in note for note in dataset.notes)
+    whole = load("mnist")
+    share = np.bincount(dataset.train.labels) / np.bincount(whole.train.labels)
+    assert share == pytest.approx(0.5, abs=0.05)
+
+
+def test_writers_are_kept_in_one_part_each(shared_data, monkeypatch):
+    monkeypatch.setenv("GUARISMO_DATA", str(shared_data))
+    dataset = load("mnist", LoadSettings(group="writer"))
+    assert not set(dataset.train.groups.tolist()) & set(dataset.validation.groups.tolist())
+    assert 0.05 < len(dataset.validation) / 60_000 < 0.15
+    shared = load("mnist")
+    assert shared.train.groups is None
+
+
+@pytest.mark.parametrize("group, words", [("writer", "writer"), ("original", "polymnist")])
+def test_groups_that_are_not_known_are_refused(small_mnist, group, words):
+    with pytest.raises(DataError, match=words):
+        load("digits", LoadSettings(group=group))
+
+
+# Kaggle
+
+
+@pytest.mark.parametrize("handle", ["somebody", "a/b/c", "../etc/passwd", "owner/name?x"])
+def test_a_handle_that_is_none_is_refused(handle):
+    with pytest.raises(DataError, match="kaggle:OWNER/NAME"):
+        load(f"kaggle:{handle}")
+
+
+def test_kaggle_without_kagglehub_names_the_extra():
+    if importlib.util.find_spec("kagglehub"):
+        pytest.skip("kagglehub is installed here")
+    with pytest.raises(MissingExtraError, match=r"guarismo\[kaggle\]"):
+        load("kaggle:agungpambudi/mnist-multiple-dataset-comprehensive-analysis")

@@ -1,12 +1,24 @@
 """The terminal: what people see of a reading, a score and an adaptation; values in, text out."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from guarismo.data.exploration import explore
+from guarismo.data.leaks import find_leaks
 from guarismo.reading.adaptation import Adaptation
 from guarismo.results.scoring import Label, score
-from guarismo.terminal import print_adaptation, print_page, print_score, why_nothing, written
+from guarismo.terminal import (
+    print_adaptation,
+    print_exploration,
+    print_leaks,
+    print_page,
+    print_score,
+    why_nothing,
+    written,
+)
 from tiny_run import bars_dataset, make_run
 
 
@@ -98,3 +110,58 @@ def test_an_adaptation_tells_before_and_after_and_the_next_command(capsys, tmp_p
 def test_facts_are_one_line_and_unknown_ones_are_left_out():
     facts = {"epoch": 3.0, "file": "a.png", "validation_accuracy": 0.98, "doing": "guard"}
     assert written(facts) == "epoch 3 · a.png · validation 98.00 %"
+
+
+# What is in the data
+
+
+def leaking(**origin: str):
+    """The bars, of which the test has an exact copy, a darker copy and 4 images of a group of training."""
+    dataset = bars_dataset(origin=origin)
+    images = dataset.test.images.copy()
+    images[0], images[7] = dataset.train.images[5], dataset.train.images[3] // 2
+    groups = np.arange(90) + 1000
+    groups[:4] = 17
+    train = replace(dataset.train, groups=np.arange(180))
+    return replace(dataset, train=train, test=replace(dataset.test, images=images, groups=groups))
+
+
+def test_each_leak_is_a_line_and_says_what_to_do(capsys):
+    print_leaks(find_leaks(leaking(group="writer")))
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "validation: no copy of an image in train, exact or nearly so (60 of 60 looked at)"
+    assert out[1] == "Leak: test: exact copies of images in train: 1"
+    assert out[2] == "Leak: test: near copies of images in train: 1 (89 of 90 looked at),"
+    assert out[3].startswith("  most alike, by number, with the largest difference: 7 of 3 (")
+    assert out[4] == "Leak: test: 1 of 87 writers are also in train (4 images)"
+    assert out[-1] == "--group writer keeps each writer in one part, where the source has no parts of its own."
+
+
+def test_groups_that_are_apart_are_said_to_be_apart(capsys):
+    dataset = bars_dataset(origin={"group": "original"})
+    parts = {
+        name: replace(split, groups=np.arange(len(split)) + 1000 * number)
+        for number, (name, split) in enumerate(dataset.splits.items())
+    }
+    print_leaks(find_leaks(replace(dataset, **parts)))
+    out = capsys.readouterr().out.splitlines()
+    assert len(out) == 3 and "Leak" not in "".join(out)
+    assert out[0].endswith("exact or nearly so (60 of 60 looked at), and none of its 60 originals is there")
+
+
+def test_where_no_groups_are_known_that_is_said(capsys):
+    print_leaks(find_leaks(bars_dataset()))
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Writers and originals were not compared")
+
+
+def test_an_exploration_counts_modalities_where_there_are_any(capsys):
+    dataset = bars_dataset()
+    names = np.array([f"test/m{row // 45}/{row % 45}.{row % 3}.png" for row in range(90)])
+    print_exploration(explore(replace(dataset, test=replace(dataset.test, names=names))))
+    out = capsys.readouterr().out.splitlines()
+    start = out.index("test: images of each modality and digit")
+    assert out[start + 1].split() == ["modality", *"0123456789"]
+    assert out[start + 2].split() == ["m0", "15", "15", "15", *"0000000"]
+    assert out[start + 3].split() == ["m1", "15", "15", "15", *"0000000"]
+    print_exploration(explore(dataset))
+    assert "modality" not in capsys.readouterr().out

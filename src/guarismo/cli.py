@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from guarismo.data.sources import LoadSettings, load, load_whole, reload
-from guarismo.errors import GuarismoError, RunError, unknown
+from guarismo.errors import DataError, GuarismoError, RunError, unknown
 from guarismo.models.runs import open_run, write_out
 from guarismo.models.settings import RECIPES, Settings
-from guarismo.models.training import MODELS, check_trainable, check_unfinished, resume
+from guarismo.models.training import MODELS, check_trainable, check_unfinished, machine, resume
+from guarismo.results.diagnosis import overfitting
 from guarismo.terminal import (
     json_line,
     percent,
@@ -25,9 +26,12 @@ from guarismo.terminal import (
     print_confusion,
     print_dataset,
     print_evaluation,
+    print_experiments,
     print_exploration,
+    print_fusion,
     print_json,
     print_page,
+    print_reproduced,
     print_run,
     print_score,
     print_table,
@@ -205,9 +209,48 @@ def data_verify(name: str, *, json: Json = False) -> None:
         raise GuarismoError(f"{name} is not complete. Get it with: guarismo data fetch {name}")
 
 
+@data.command(name="make")
+def data_make(
+    name: str = "polymnist",
+    *,
+    out: Path | None = None,
+    modalities: int = 5,
+    backgrounds: Path | None = None,
+    seed: int = 0,
+) -> None:
+    """Make PolyMNIST of MNIST, as its authors did: each digit on crops of several background pictures.
+
+    guarismo data make polymnist --out PolyMNIST
+
+    Parameters
+    ----------
+    name
+        polymnist.
+    out
+        Write PNG files in the published layout into this folder, instead of one array in the cache, the source
+        `polymnist`.
+    modalities
+        How many background pictures, 2 to 10.
+    backgrounds
+        A folder of pictures, used in the order of their names; by default pictures that come along.
+    seed
+        Start of all randomness: same seed, same images.
+    """
+    from guarismo.data.sources import make_polymnist, write_polymnist
+
+    if name != "polymnist":
+        raise DataError(unknown("source to make", name, ["polymnist"]))
+    with showing(f"Making {name}") as progress:
+        if out is None:
+            made = len(make_polymnist(modalities, seed, backgrounds, progress).table)
+        else:
+            made = write_polymnist(out, modalities, seed, backgrounds, progress)
+    say(f"{made:,} images: {'guarismo explore polymnist' if out is None else out}")
+
+
 @app.command
 def explore(source: str, *, picture: Path | None = None, json: Json = False, loading: Loading = AS_LOADED) -> None:
-    """What is in the data: counts, balance, pixels, duplicates.
+    """What is in the data: counts, balance, pixels, duplicates, and what training shares with the other parts.
 
     guarismo explore digits --picture samples.png
 
@@ -221,7 +264,8 @@ def explore(source: str, *, picture: Path | None = None, json: Json = False, loa
     from guarismo.data.exploration import explore as look
 
     dataset = load_shown(source, loading, json)
-    exploration = look(dataset)
+    with showing("Looking for leaks") as progress:
+        exploration = look(dataset, progress)
     print_json(exploration.as_json()) if json else print_exploration(exploration)
     if picture is not None:
         from guarismo.results.charts import sample_grid, save_figure
@@ -297,7 +341,7 @@ def train(
         dataset = load_shown(source, loading, json)
         with showing(f"Training {settings.model}") as progress:
             run = fit(dataset, settings, out, progress)
-    print_json(train_json(run)) if json else print_run(run)
+    print_json(train_json(run)) if json else print_run(run, overfitting(run.history))
 
 
 def go_on(folder: Path, source: str | None, loading: Any, quiet: bool) -> Any:
@@ -339,6 +383,62 @@ def train_json(run: Any) -> dict[str, Any]:
         "validation_accuracy": run.about["metrics"]["validation_accuracy"],
         "parameters": run.about["parameters"],
     }
+
+
+@app.command(name="reproduce")
+def reproduce_(
+    name: str | None = None,
+    *,
+    all: bool = False,
+    quick: bool = False,
+    out: Path | None = None,
+    photos: Path | None = None,
+    json: Json = False,
+) -> None:
+    """Published experiments by name, at their own settings: their figure beside ours. Without a name, the list.
+
+    guarismo reproduce mnist-cnn
+
+    Parameters
+    ----------
+    name
+        An experiment.
+    all
+        Every experiment; cut off, it goes on where it stopped.
+    quick
+        A small part of the images and epochs, to see that everything works; its figures are not comparable.
+    out
+        Folder for the runs and reproduction.md [default: runs/reproduction].
+    photos
+        The folder of the six photos, with labels.csv, for the experiment `photos`.
+    """
+    from guarismo.reproduction import EXPERIMENTS, page_of, reproduce, rows_in
+
+    if name is None and not all:
+        print_experiments(EXPERIMENTS)
+        return
+    if name is not None and name not in EXPERIMENTS:
+        raise RunError(unknown("experiment", name, EXPERIMENTS))
+    folder = out or Path("runs", "reproduction-quick" if quick else "reproduction")
+    done = {row.name for row in rows_in(folder)} if all else set()
+    failed = []
+    for each in [name] if name else [each for each in EXPERIMENTS if each not in done]:
+        try:
+            with showing(each) as progress:
+                row = reproduce(each, folder, quick, photos, progress)
+        except GuarismoError as error:
+            if not all:
+                raise
+            failed.append(each)
+            warn(f"guarismo: {each}: {error}")
+            continue
+        print_json(asdict(row)) if json else print_reproduced(row)
+        words = " ".join(["guarismo reproduce", name or "--all", *(["--quick"] if quick else [])])
+        write_out(folder / "reproduction.md", page_of(rows_in(folder), machine(), words).encode())
+    if not json:
+        say(f"\n{folder / 'reproduction.md'}")
+    if failed:
+        raise GuarismoError(f"{len(failed)} of {len(EXPERIMENTS)} experiments failed: {', '.join(failed)}.")
 
 
 @app.command
@@ -435,6 +535,34 @@ def compare(*run: Path, json: Json = False) -> None:
 
 
 @app.command
+def fuse(run: Path, source: str | None = None, *, json: Json = False, loading: Loading = AS_LOADED) -> None:
+    """Answer samples from several views of them, and say what each further view brings.
+
+    guarismo fuse runs/polymnist_cnn_1
+
+    Parameters
+    ----------
+    run
+        Folder of a run of single views, or of model `views`.
+    source
+        Samples in views; by default the run's own data, its views side by side.
+    """
+    from guarismo.results.fusion import fuse as fuse_views
+
+    opened = open_run(run)
+    if source is None and given(loading):
+        raise RunError("A run's own data are loaded as in its training. Name a SOURCE, or leave out the options.")
+    with showing("Loading") as progress:
+        if source is None:
+            dataset = reload({**opened.about["data"]["origin"], "views": True}, progress)
+        else:
+            dataset = load(source, replace(LoadSettings(), **{**given(loading), "views": True}), progress)
+    with showing("Answering") as progress:
+        fusion = fuse_views(opened, dataset, progress)
+    print_json({**fusion.as_json(), "run": str(run)}) if json else print_fusion(fusion)
+
+
+@app.command
 def report(*run: Path, out: Path = Path("report.html"), source: str | None = None) -> None:
     """One self-contained HTML page about one run or several.
 
@@ -518,7 +646,7 @@ def import_(
     check_trust(file, trust)
     dataset = load_shown(source, loading, json)
     made = import_keras(file, dataset, out, white, trust)
-    print_json(train_json(made)) if json else print_run(made)
+    print_json(train_json(made)) if json else print_run(made, None)
 
 
 @app.command(name="read")

@@ -10,7 +10,7 @@ from guarismo.data.dataset import Dataset
 from guarismo.errors import RunError
 from guarismo.models.runs import Run, folder_stem, new_folder, open_run
 from guarismo.models.settings import Settings
-from guarismo.models.training import RUNS, resume, train
+from guarismo.models.training import RUNS, fit_into
 from guarismo.progress import Progress, silent
 from guarismo.results.evaluation import Evaluation, evaluate_run
 
@@ -30,7 +30,7 @@ def run_model(
 
     Raises RunError when the folder holds a run of other data or settings.
     """
-    run = trained(dataset, replace(LAB[name], seed=seed), folder / name, progress)
+    run = fit_into(folder / name, dataset, replace(LAB[name], seed=seed), progress)
     return evaluate_run(run, dataset)
 
 
@@ -55,12 +55,3 @@ def cut_off(folder: Path, dataset: Dataset, seed: int) -> bool:
 
 def of_data(run: Run, dataset: Dataset) -> bool:
     return bool(run.about["data"]["fingerprint"] == dataset.fingerprint)
-
-
-def trained(dataset: Dataset, settings: Settings, folder: Path, progress: Progress) -> Run:
-    if not (folder / "run.json").exists():
-        return train(dataset, settings, folder, progress)
-    run = open_run(folder)
-    if run.settings != settings or not of_data(run, dataset):
-        raise RunError(f"{folder} holds a run of other data or settings. Choose another --out.")
-    return run if run.finished else resume(run, dataset, progress)

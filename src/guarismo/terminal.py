@@ -18,10 +18,15 @@ from guarismo.progress import Progress, silent
 if TYPE_CHECKING:
     from guarismo.data.dataset import Dataset
     from guarismo.data.exploration import Exploration
+    from guarismo.data.leaks import Leaks
     from guarismo.models.runs import Run
     from guarismo.reading.adaptation import Adaptation
+    from guarismo.reproduction import Experiment
+    from guarismo.reproduction import Row as Reproduced
     from guarismo.results.comparison import Comparison
+    from guarismo.results.diagnosis import Overfitting
     from guarismo.results.evaluation import Evaluation
+    from guarismo.results.fusion import Fusion
     from guarismo.results.scoring import Score
 
 WIDE = 1000
@@ -131,11 +136,42 @@ def print_exploration(exploration: Exploration) -> None:
     for split, pixels in exploration.pixels.items():
         figures = f"mean {pixels.mean:.1f}, deviation {pixels.deviation:.1f}, {percent(pixels.zeros)} zero"
         say(f"Pixels of {split}: {figures}; exact copies inside: {exploration.repeats[split]:,}")
-    for (first, second), count in exploration.shared.items():
-        if count:
-            say(f"Leak: {count:,} images of {second} stand in {first} as well.")
+    for split, table in (exploration.modalities or {}).items():
+        say(f"\n{split}: images of each modality and digit")
+        counts = [(f"m{number}", *(f"{count:,}" for count in row)) for number, row in enumerate(table.tolist())]
+        print_table(("modality", *map(str, range(table.shape[1]))), counts, right=range(1, table.shape[1] + 1))
     if exploration.contradictions:
         say(f"Contradiction: {exploration.contradictions:,} images occur with different labels.")
+    print_leaks(exploration.leaks)
+
+
+MOST_PAIRS = 3
+"""Near duplicates that are named."""
+
+
+def print_leaks(leaks: Leaks) -> None:
+    """A line for whatever two splits share, and what to do; or how much was looked at and that nothing was found."""
+    for each in leaks.between:
+        looked_at = f"{each.looked_at:,} of {each.images:,} looked at"
+        if each.copies:
+            say(f"Leak: {each.later}: exact copies of images in {each.earlier}: {each.copies:,}")
+        if each.near:
+            found = [f"{pair.later} of {pair.earlier} ({percent(pair.difference)})" for pair in each.pairs[:MOST_PAIRS]]
+            say(f"Leak: {each.later}: near copies of images in {each.earlier}: {each.near:,} ({looked_at}),")
+            say(f"  most alike, by number, with the largest difference: {', '.join(found)}")
+        if each.shared_groups:
+            share = f"{each.shared_groups:,} of {each.groups:,} {leaks.grouped_by}s"
+            say(f"Leak: {each.later}: {share} are also in {each.earlier} ({each.grouped:,} images)")
+        if not each.found:
+            apart = "" if each.groups is None else f", and none of its {each.groups:,} {leaks.grouped_by}s is there"
+            say(f"{each.later}: no copy of an image in {each.earlier}, exact or nearly so ({looked_at}){apart}")
+    if any(each.copies or each.near for each in leaks.between):
+        say("Images that were learnt flatter the figures: take the copies out of one of the splits.")
+    if any(each.shared_groups for each in leaks.between):
+        way = "auto" if leaks.grouped_by == "group" else leaks.grouped_by
+        say(f"--group {way} keeps each {leaks.grouped_by} in one part, where the source has no parts of its own.")
+    elif any(each.groups is None for each in leaks.between):
+        say("Writers and originals were not compared: they are not known here (of mnist: --group writer).")
 
 
 def print_architecture(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -145,8 +181,8 @@ def print_architecture(rows: Sequence[Mapping[str, Any]]) -> None:
     print_table(("layer", "output", "parameters"), table, right=(1, 2))
 
 
-def print_run(run: Run) -> None:
-    """What a training came to, and what to do next."""
+def print_run(run: Run, found: Overfitting | None) -> None:
+    """What a training came to, what its curves tell, and what to do next."""
     metrics = run.about["metrics"]
     kept = run.about["facts"].get("kept_epoch")
     epochs = f"epoch {kept} of {len(run.history)} kept, " if kept else ""
@@ -154,6 +190,8 @@ def print_run(run: Run) -> None:
         f"{run.settings.model}: {run.about['parameters']:,} parameters, {epochs}"
         f"validation accuracy {percent(metrics['validation_accuracy'])}, {run.about['seconds']['train']:.1f} s"
     )
+    if found:
+        say(f"{found.sentence()} {found.remedy()}")
     say(f"Run: {run.folder}\nNext: guarismo evaluate {quoted(run.folder)}")
 
 
@@ -210,6 +248,31 @@ UNSURE = 0.9
 MOST_REASONS = 3
 
 
+def print_experiments(experiments: Mapping[str, Experiment]) -> None:
+    """What can be reproduced, and what its authors state."""
+    print_table(
+        ("experiment", "source", "published", "its authors tell"),
+        [
+            (name, each.source, "–" if each.accuracy is None else percent(each.accuracy), each.told)
+            for name, each in experiments.items()
+        ],
+        right=(2,),
+    )
+    say("\nguarismo reproduce NAME runs one, guarismo reproduce --all every one; --quick takes a small part.")
+
+
+def print_reproduced(row: Reproduced) -> None:
+    """One experiment: published, ours, difference, interval, seconds; then what was found."""
+    ours = "–" if row.accuracy is None else percent(row.accuracy)
+    published = "–" if row.published is None else percent(row.published)
+    say(f"{row.name}: published {published}, here {ours} ({row.verdict}); {row.seconds:,.0f} s")
+    if row.accuracy is not None and row.published is not None and row.interval is not None:
+        difference = 100 * (row.accuracy - row.published)
+        say(f"  {difference:+.2f} points; 95 % interval {interval(row.interval)} on {row.n:,} images")
+    for finding in row.findings:
+        say(f"  {finding}")
+
+
 def print_page(page: Mapping[str, Any], alone: bool) -> None:
     """What a photo says, a line of digits to a line; on stderr what is unsure, and why nothing was read.
 
@@ -259,3 +322,22 @@ def print_adaptation(run: Run, adaptation: Adaptation) -> None:
     before, after, digits = adaptation.mnist
     say(f"Other people's digits ({adaptation.source}): {before:,} of {digits:,} right before, {after:,} after")
     say(f"Run: {run.folder}\nNext: guarismo read PHOTO --run {quoted(run.folder)}")
+
+
+def print_fusion(fusion: Fusion) -> None:
+    """Accuracy against the number of views, a column for each method; then each view alone, and what follows."""
+    rows = [
+        (
+            figures[0].views,
+            *(f"{percent(figure.accuracy)} ({interval(figure.interval)})" for figure in figures),
+            figures[0].subsets,
+        )
+        for figures in zip(*(fusion.of(method) for method in fusion.methods), strict=True)
+    ]
+    print_table(("views", *fusion.methods, "subsets"), rows, right=range(len(fusion.methods) + 2))
+    alone = [(figure.method, percent(figure.accuracy), interval(figure.interval)) for figure in fusion.alone]
+    say("")
+    print_table(("alone", "accuracy", "95 % interval"), alone, right=(1, 2))
+    if fusion.incomplete:
+        say(f"{fusion.incomplete:,} samples lack a view and were left out.")
+    say(f"\n{fusion.sentence}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +21,74 @@ UNKNOWN = -1
 """The label of an image whose class is not known, as in scikit-learn's semi-supervised arrays."""
 
 
+MOST_CHUNK_BYTES = 2**28
+"""How much of images on disk is held in memory at once."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Mapped:
+    """Images uint8 (n, h, w, c) that stay on disk: chosen rows of a memory-mapped array, read where they are asked for.
+
+    store: uint8 (N, h, w, c); rows: int64 (n,), or (n, v) for v views of one thing, which stand side by side as
+    (h, v·w, c). A row of −1 is a view that is missing: all zeros.
+    """
+
+    store: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+    dtype: ClassVar[np.dtype[np.uint8]] = np.dtype(np.uint8)
+    ndim: ClassVar[int] = 4
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        _, height, width, channels = self.store.shape
+        views = 1 if self.rows.ndim == 1 else self.rows.shape[1]
+        return len(self.rows), height, views * width, channels
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> NDArray[np.uint8]:
+        """A copy of the images that a number, a slice or an array of numbers chooses."""
+        rows = np.asarray(self.rows[index])
+        images = np.array(self.store[rows])
+        images[rows < 0] = 0
+        if self.rows.ndim == 2:
+            images = images.swapaxes(-4, -3)
+        return images.reshape(*rows.shape[: rows.ndim - self.rows.ndim + 1], *self.shape[1:])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype=dtype)
+
+
+Images = NDArray[np.uint8] | Mapped
+
+
+def chosen(images: Images, indices: NDArray[np.int64]) -> Images:
+    """The images at `indices` (int (m,)), on disk still where they are on disk."""
+    return Mapped(images.store, images.rows[indices]) if isinstance(images, Mapped) else images[indices]
+
+
+def held(images: Images) -> Images:
+    """In memory where the whole array that they are rows of takes no more than MOST_CHUNK_BYTES, else on disk still."""
+    return images if isinstance(images, Mapped) and images.store.nbytes > MOST_CHUNK_BYTES else np.asarray(images)
+
+
+def chunks(images: Images, multiple: int = 1) -> Iterator[slice]:
+    """Slices that cover the images, each of at most `MOST_CHUNK_BYTES` and a multiple of so many, but for the last."""
+    size = max(1, MOST_CHUNK_BYTES // max(1, math.prod(images.shape[1:]) * multiple)) * multiple
+    return (slice(start, start + size) for start in range(0, len(images), size))
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """Images that belong together.
 
-    images: uint8 (n, h, w, c), c = 1 (grey) or 3 (RGB); labels: int64 (n,), `UNKNOWN` where not known;
-    groups: int64 (n,), images with one number share a writer or an original, or None;
-    names: str (n,), the files that they came from, relative to their source, or None.
+    images: uint8 (n, h, w, c), c = 1 (grey) or 3 (RGB), in memory or on disk; labels: int64 (n,), `UNKNOWN` where not
+    known; groups: int64 (n,), images with one number share a writer or an original, or None; names: str (n,), the
+    files that they came from, relative to their source, or None.
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.int64]
     groups: NDArray[np.int64] | None = None
     names: NDArray[np.str_] | None = None
@@ -57,7 +116,7 @@ class Split:
         """The chosen images, in the order of `indices` (int (m,))."""
         groups = None if self.groups is None else self.groups[indices]
         names = None if self.names is None else self.names[indices]
-        return Split(self.images[indices], self.labels[indices], groups, names)
+        return Split(chosen(self.images, indices), self.labels[indices], groups, names)
 
     @property
     def labelled(self) -> bool:
@@ -68,7 +127,8 @@ class Split:
     def fingerprint(self) -> str:
         """sha256 over shape, images and labels: equal exactly when these are, whatever the files are called."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
-        digest.update(np.ascontiguousarray(self.images).data)
+        for chunk in chunks(self.images):
+            digest.update(np.ascontiguousarray(self.images[chunk]).data)
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
         return digest.hexdigest()
 
@@ -156,11 +216,11 @@ def split_dataset(
     draw = draw_grouped if train.groups is not None else draw_stratified
     rest = np.arange(len(train))
     if test is None:
-        chosen = draw(train, rest, test_fraction, rng, class_names)
-        test, rest = train.take(chosen), np.setdiff1d(rest, chosen)
-    chosen = draw(train, rest, validation_fraction, rng, class_names)
-    rest = np.setdiff1d(rest, chosen)
-    return Dataset(name, train.take(rest), train.take(chosen), test, class_names, **facts)
+        drawn = draw(train, rest, test_fraction, rng, class_names)
+        test, rest = train.take(drawn), rest[~np.isin(rest, drawn, kind="table")]
+    drawn = draw(train, rest, validation_fraction, rng, class_names)
+    rest = rest[~np.isin(rest, drawn, kind="table")]
+    return Dataset(name, train.take(rest), train.take(drawn), test, class_names, **facts)
 
 
 def draw_stratified(
@@ -182,15 +242,27 @@ def draw_stratified(
     return np.sort(np.concatenate(parts))
 
 
+MANY_GROUPS = 5_000
+"""scikit-learn takes 19 s to divide 300,000 images in 60,000 groups, one group after the other."""
+
+
 def draw_grouped(
-    split: Split, candidates: NDArray[np.int64], fraction: float, rng: np.random.Generator, *_: object
+    split: Split, candidates: NDArray[np.int64], fraction: float, rng: np.random.Generator, class_names: tuple[str, ...]
 ) -> NDArray[np.int64]:
-    """As `draw_stratified`, but whole groups only (scikit-learn's StratifiedGroupKFold, its first fold)."""
+    """As `draw_stratified`, but whole groups only (scikit-learn's StratifiedGroupKFold, its first fold).
+
+    Of more than MANY_GROUPS, each counts as one image of the class of its first: chance levels so many small ones.
+    """
     if fraction == 0:
         return np.empty(0, dtype=np.int64)
+    assert split.groups is not None
+    _, first, member = np.unique(split.groups[candidates], return_index=True, return_inverse=True)
+    if len(first) > MANY_GROUPS:
+        share = min(1.0, fraction * len(split) / len(candidates))
+        drawn = draw_stratified(split.take(candidates[first]), np.arange(len(first)), share, rng, class_names)
+        return candidates[np.isin(member, drawn)]
     from sklearn.model_selection import StratifiedGroupKFold  # 0.8 s to import: only where groups are used
 
-    assert split.groups is not None
     groups = split.groups[candidates]
     folds = round(len(candidates) / (fraction * len(split)))
     if not 2 <= folds <= len(np.unique(groups)):
@@ -211,11 +283,19 @@ def join(splits: Sequence[Split]) -> Split:
     groups = [split.groups for split in splits if split.groups is not None]
     names = [split.names for split in splits if split.names is not None]
     return Split(
-        np.concatenate([split.images for split in splits]),
+        joined([split.images for split in splits]),
         np.concatenate([split.labels for split in splits]),
         np.concatenate(groups) if len(groups) == len(splits) else None,
         np.concatenate(names) if len(names) == len(splits) else None,
     )
+
+
+def joined(parts: Sequence[Images]) -> Images:
+    """All the images, in this order; on disk still where all of them stay in one array there."""
+    mapped = [part for part in parts if isinstance(part, Mapped)]
+    if len(mapped) == len(parts) and all(part.store is mapped[0].store for part in mapped):
+        return Mapped(mapped[0].store, np.concatenate([part.rows for part in mapped]))
+    return np.concatenate([np.asarray(part) for part in parts])
 
 
 def empty_like(split: Split) -> Split:
@@ -244,11 +324,15 @@ def tile(images: NDArray[np.uint8], columns: int, gap: int = 2) -> NDArray[np.ui
 
 
 def data_uri(image: NDArray[np.uint8], most: int = 4096) -> str:
-    """An image (h, w, c), shrunk to `most` pixels a side, as a PNG inside an address, for pages without other files."""
+    """An image (h, w, c), shrunk to `most` pixels a side, as a PNG inside an address, for pages without other files.
+
+    The longer side of an oblong, such as views side by side, may have up to five times as many.
+    """
     from PIL import Image
 
     picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
-    picture.thumbnail((most, most))
+    oblong = min(5.0, max(image.shape[:2]) / min(image.shape[:2]))
+    picture.thumbnail((round(most * oblong), round(most * oblong)))
     memory = io.BytesIO()
     picture.save(memory, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(memory.getvalue()).decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import IO, Any
 from guarismo.data.arrays import idx_content
 from guarismo.data.known import EXACT, KnownFile, by_hand, compared, find, known_source
 from guarismo.data.packing import cache_folder, cannot_write
-from guarismo.errors import DataError
+from guarismo.errors import DataError, MissingExtraError
 from guarismo.progress import Progress, silent
 
 # Our own few lines rather than pooch.retrieve: that one neither resumes, nor tries another mirror,
@@ -34,6 +35,8 @@ def fetch(name: str, progress: Progress = silent, mirrors: Sequence[str] | None 
     """
     source = known_source(name)
     home = cache_folder() / "data" / name
+    if source.made_of:
+        raise DataError(f"{name} is not offered anywhere. Make it of {source.made_of}: guarismo data make {name}")
     if all(find(name, file) for file in source.files):
         return home
     with alone_in(home):
@@ -169,3 +172,25 @@ def store(chunks: Any, file: IO[bytes], start: int, total: int, known: KnownFile
             raise MirrorError("sent more than the file can be")
         file.write(chunk)
         progress(done, max(done, total), file=Path(file.name).name.removesuffix(".part"))
+
+
+# Kaggle
+
+
+def fetch_kaggle(handle: str) -> Path:
+    """The folder of a data set of Kaggle, OWNER/NAME, downloaded by kagglehub, which keeps it in a cache of its own.
+
+    Raises MissingExtraError without kagglehub, DataError for a handle that is none and when nothing can be had.
+    """
+    if not re.fullmatch(r"[\w-]+/[\w-]+", handle):
+        raise DataError(f"A data set of Kaggle is kaggle:OWNER/NAME, received kaggle:{handle}.")
+    try:
+        import kagglehub
+    except ModuleNotFoundError:
+        raise MissingExtraError("Data from Kaggle", "kaggle") from None
+    try:
+        return Path(kagglehub.dataset_download(handle))
+    except Exception as error:  # kagglehub's own errors and those of what it stands on share no base class
+        raise DataError(
+            f"Kaggle did not give {handle}: {in_short(error)}. Download it in any way, and name its folder or zip."
+        ) from None

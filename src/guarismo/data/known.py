@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import shutil
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from guarismo.data.arrays import IDX_NAMES, find_idx, idx_content
-from guarismo.data.images import Pixels
+from guarismo.data.images import Pixels, cannot_read
 from guarismo.data.packing import cache_folder, cannot_write
 from guarismo.errors import DataError, unknown
 from guarismo.progress import Progress, silent
@@ -29,7 +34,8 @@ class KnownFile:
 
 @dataclass(frozen=True)
 class Source:
-    """A published set: its four files, where they are offered, and what its classes are called."""
+    """A published set: its four files, where they are offered, and what its classes are called; or of which other
+    source it is made here."""
 
     title: str
     licence: str
@@ -37,6 +43,7 @@ class Source:
     class_names: Mapping[str, tuple[str, ...]]
     files: Mapping[str, KnownFile] = field(default_factory=dict)
     mirrors: tuple[str, ...] = ()
+    made_of: str = ""
 
 
 def four_files(*hashes: str) -> dict[str, KnownFile]:
@@ -119,6 +126,13 @@ SOURCES: dict[str, Source] = {
             "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
         ),
     ),
+    "polymnist": Source(
+        "MNIST on coloured backgrounds (Sutter et al.)",
+        "CC BY-SA 3.0",
+        (300_000, 50_000),
+        {"en": DIGITS, "es": DIGITS, "pt": DIGITS},
+        made_of="mnist",
+    ),
 }
 
 
@@ -168,10 +182,15 @@ def compared(path: Path, content: Pixels, known: KnownFile) -> str:
     return EXACT if same else "altered or compressed again: it is not the published .gz, bring that one"
 
 
-def homes(name: str) -> list[Path]:
-    """The folders where files of a source are sought, in order: those in GUARISMO_DATA, then the cache."""
+def data_folders() -> list[Path]:
+    """The folders that GUARISMO_DATA names, in its order, then that of the cache."""
     given = [Path(part).expanduser() for part in os.environ.get("GUARISMO_DATA", "").split(os.pathsep) if part]
-    return [folder / name for folder in (*given, cache_folder() / "data")]
+    return [*given, cache_folder() / "data"]
+
+
+def homes(name: str) -> list[Path]:
+    """The folders where files of a source are sought, in order."""
+    return [folder / name for folder in data_folders()]
 
 
 def find(name: str, file: str) -> Path | None:
@@ -184,6 +203,60 @@ def by_hand(name: str, problem: str) -> DataError:
     return DataError(
         f"{problem} Get {files} in any way, put them into one folder, and run: guarismo data import {name} FOLDER"
     )
+
+
+# Who wrote it
+
+QMNIST = {
+    "qmnist-train-labels-idx2-int": KnownFile(
+        "raw:bb1b6e1ec7b04fd5696f1ed50b5f58f8ef195118edd5c93c81783df9740b8ac5", 12 + 60_000 * 32
+    ),
+    "qmnist-test-labels-idx2-int": KnownFile(
+        "raw:92d0ccb8c25f9c6534270fb4be7e1d24a1c6d315edfc8a638bfbd31c70f362dd", 12 + 60_000 * 32
+    ),
+}
+"""What QMNIST tells of each image: big-endian int32 (60,000, 8), after 12 bytes of header. Column 0 is the class, 2 the
+writer in NIST's numbers (Yadav and Bottou, Cold Case: The Lost MNIST Digits, 2019)."""
+
+
+def writers(name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """The writer of each training and each test image of a known source, int64 (n,); None where nobody knows them.
+
+    One number is one person, in both. (MNIST: 539 writers of training images, 297 of test images, none of both.)
+    Raises DataError where QMNIST's label files are not here, or not as published.
+    """
+    if name != "mnist":
+        return None
+    train, test = (qmnist_table(file)[:, 2] for file in QMNIST)
+    return train, test[: SOURCES[name].images[1]]  # of the others MNIST has no image
+
+
+def qmnist_table(file: str) -> NDArray[np.int64]:
+    """int64 (n, 8) of one of QMNIST's label files, its content checked."""
+    homes = [folder / place for folder in data_folders() for place in ("qmnist", "qmnist_labels")]
+    path = next((path for home in homes if (path := find_idx(home, file))), None)
+    if path is None:
+        raise DataError(
+            f"QMNIST's label files tell the writers of mnist, and {file} is not here. Get "
+            f"{' and '.join(f'{name}.gz' for name in QMNIST)} from github.com/facebookresearch/qmnist, and put them "
+            f"into {cache_folder() / 'data' / 'qmnist'}."
+        )
+    content = content_up_to(path, QMNIST[file].size + 1)
+    verdict = compared(path, content, QMNIST[file])
+    if verdict != EXACT:
+        raise DataError(f"{path} cannot tell writers: {verdict}. Get it again from github.com/facebookresearch/qmnist.")
+    return content[12:].view(">i4").reshape(-1, 8).astype(np.int64)
+
+
+def content_up_to(path: Path, most: int) -> Pixels:
+    """The first `most` bytes of a file, decompressed where it is gz, uint8. Raises DataError for a damaged one."""
+    try:
+        with gzip.open(path) if packed(path) else path.open("rb") as file:
+            return np.frombuffer(file.read(most), dtype=np.uint8)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is damaged: {error}. Download it again.") from None
+    except OSError as error:
+        raise cannot_read(path, error) from None
 
 
 # data list, verify, import
@@ -206,6 +279,8 @@ def available() -> list[Row]:
 
 
 def where_is(name: str) -> str:
+    if SOURCES[name].made_of:
+        return "cache" if (cache_folder() / "data" / name).is_dir() else f"made of {SOURCES[name].made_of}"
     if not SOURCES[name].files:
         return "embedded"
     paths = [find(name, file) for file in SOURCES[name].files]
@@ -227,7 +302,9 @@ class Verdict:
 
 def published_files(name: str) -> Mapping[str, KnownFile]:
     """The files of a known source. Raises DataError for one that has none of its own."""
-    files = known_source(name).files
+    files, made_of = known_source(name).files, known_source(name).made_of
+    if made_of:
+        raise DataError(f"{name} is made here, of {made_of}. Make it with: guarismo data make {name}")
     if not files:
         raise DataError(f"{name} comes with the installation: there is nothing to import or to verify.")
     return files

@@ -12,12 +12,21 @@ import numpy as np
 from guarismo.choices import check_choices, choice
 from guarismo.data.arrays import holds_idx, idx_array, idx_content, read_idx_folder, read_idx_pair, read_npz
 from guarismo.data.content import Content, as_images, content_of, tidy_labels
-from guarismo.data.dataset import Dataset, Split, empty_like, join, split_dataset
-from guarismo.data.fetching import fetch
-from guarismo.data.folders import read_folder
+from guarismo.data.dataset import Dataset, Split, draw_stratified, empty_like, join, split_dataset
+from guarismo.data.fetching import fetch, fetch_kaggle
+from guarismo.data.folders import TARGETS, read_folder
 from guarismo.data.images import Pixels, cannot_read, fit_image, recoloured_note, resized_note, with_channels
-from guarismo.data.known import EXACT, SOURCES, by_hand, compared, embedded_digits, find
-from guarismo.data.packing import in_text
+from guarismo.data.known import EXACT, SOURCES, by_hand, compared, embedded_digits, find, writers
+from guarismo.data.packing import cache_folder, in_text
+from guarismo.data.polymnist import (
+    Store,
+    backgrounds,
+    content_of_table,
+    grey_store,
+    make_store,
+    open_store,
+    write_files,
+)
 from guarismo.data.tables import read_csv, read_parquet
 from guarismo.errors import DataError, unknown
 from guarismo.progress import Progress, silent
@@ -26,6 +35,9 @@ from guarismo.progress import Progress, silent
 
 Side = tuple[int, int] | None
 """(h, w) that every image shall have, or None: as they are."""
+
+
+GROUPS = ("auto", "writer", "original", "none")
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,20 @@ class LoadSettings:
     size: int | None = choice(None, "Side of the images in pixels; by default as they are.", least=1, most=4096)
     channels: int | None = choice(None, "1 for grey, 3 for colour; by default as they are.", least=1, most=3)
     skip_bad: bool = choice(False, "Go on without images that cannot be read, and list them.")
+    target: str = choice(
+        "auto",
+        "What is learnt where folders and the ends of file names both tell a class: digit (the name's end) or modality "
+        "(the folder). Of PolyMNIST, by default the digit.",
+        TARGETS,
+    )
+    group: str = choice(
+        "auto",
+        "Images of one group are never in two parts: auto (groups that the source carries), writer (of mnist, with "
+        "QMNIST's labels), original (of polymnist), none.",
+        GROUPS,
+    )
+    views: bool = choice(False, "Of PolyMNIST: the modalities of one sample side by side, as one image.")
+    limit: int | None = choice(None, "At most so many images for training and validation, drawn at random.", least=2)
 
     def __post_init__(self) -> None:
         check_choices(self, DataError)
@@ -55,7 +81,8 @@ def load(source: str | Path, how: LoadSettings = LoadSettings(), progress: Progr
     """
     side = None if how.size is None else (how.size, how.size)
     place, name, content = read_source(source, side, how, progress)
-    return divide(name, conform(content, side, how.channels), how, {"source": place, **asdict(how)})
+    content = limited(grouped(conform(content, side, how.channels), name, how.group), how)
+    return divide(name, content, how, {"source": place, **asdict(how)})
 
 
 def load_whole(
@@ -76,7 +103,10 @@ def load_whole(
 def read_source(source: str | Path, side: Side, how: LoadSettings, progress: Progress) -> tuple[str, str, Content]:
     """(where it is, its name, its content); only a folder of images is brought to size and channels already."""
     if isinstance(source, str) and source in SOURCES:  # a folder of that name is given as ./mnist
-        return source, source, load_known(source, progress)
+        return source, source, load_known(source, how, progress)
+    if isinstance(source, str) and source.startswith(KAGGLE):
+        path = fetch_kaggle(source.removeprefix(KAGGLE))
+        return source, path.name, read_images(path, side, how, progress)
     path = existing(source)
     return str(path), path.name.split(".")[0] or path.name, READERS[kind_of(path)](path, side, how, progress)
 
@@ -129,8 +159,11 @@ def kind_of(path: Path) -> str:
 
 
 def read_images(path: Path, side: Side, how: LoadSettings, progress: Progress) -> Content:
-    return read_folder(path, side, how.channels, how.skip_bad, progress)
+    return read_folder(path, side, how.channels, how.skip_bad, progress, how.target, how.views)
 
+
+KAGGLE = "kaggle:"
+"""What a source begins with that is a data set of Kaggle: kaggle:OWNER/NAME."""
 
 Reader = Callable[[Path, Side, LoadSettings, Progress], Content]
 
@@ -138,6 +171,7 @@ READERS: dict[str, Reader] = {
     "idx": lambda path, *_: read_idx_pair(path),
     "idx folder": lambda path, *_: read_idx_folder(path),
     "folder": read_images,
+    ".zip": read_images,
     ".npz": lambda path, *_: read_npz(path),
     ".csv": lambda path, *_: read_csv(path),
     ".parquet": lambda path, *_: read_parquet(path),
@@ -162,9 +196,41 @@ def conform(content: Content, side: Side, channels: int | None) -> Content:
 
 def fitted_split(split: Split, side: tuple[int, int], channels: int) -> Split:
     images = np.empty((len(split), *side, channels), dtype=np.uint8)
-    for target, image in zip(images, split.images, strict=True):
-        target[:] = fit_image(with_channels(image, channels), *side)
+    for row, target in enumerate(images):
+        target[:] = fit_image(with_channels(split.images[row], channels), *side)
     return replace(split, images=images)
+
+
+def grouped(content: Content, name: str, group: str) -> Content:
+    """The content with the groups that `group` names, or without any.
+
+    Raises DataError where they are not known of this source.
+    """
+    train, test = content.train, content.test
+    if group == "none":
+        return replace(content, train=replace(train, groups=None), test=test and replace(test, groups=None))
+    if group == "writer":
+        known = writers(name)
+        if known is None or test is None:
+            raise DataError(f"Of {name} nobody knows who wrote what. --group writer is for mnist.")
+        return replace(content, train=replace(train, groups=known[0]), test=replace(test, groups=known[1]))
+    if group == "original" and train.groups is None:
+        raise DataError(
+            f"Of {name} it is not known which images were made of one original. --group original is for polymnist, "
+            "made with: guarismo data make polymnist"
+        )
+    return content
+
+
+def limited(content: Content, how: LoadSettings) -> Content:
+    """The content with at most `how.limit` images to learn from, of each class its share."""
+    if how.limit is None or how.limit >= len(content.train) or not content.class_names:
+        return content
+    rng = np.random.default_rng([how.split_seed, how.limit])
+    share = how.limit / len(content.train)
+    taken = draw_stratified(content.train, np.arange(len(content.train)), share, rng, content.class_names)
+    note = f"{len(taken):,} of {len(content.train):,} training images were drawn at random (--limit)."
+    return replace(content, train=content.train.take(taken), notes=(*content.notes, note))
 
 
 def divide(name: str, content: Content, how: LoadSettings, origin: Mapping[str, Any]) -> Dataset:
@@ -190,9 +256,11 @@ def divide(name: str, content: Content, how: LoadSettings, origin: Mapping[str, 
 # Known sources
 
 
-def load_known(name: str, progress: Progress = silent) -> Content:
-    """The images of a known source, every file checked; fetched first where they are not here."""
+def load_known(name: str, how: LoadSettings = LoadSettings(), progress: Progress = silent) -> Content:
+    """The images of a known source, every file checked; fetched or made first where they are not here."""
     source = SOURCES[name]
+    if source.made_of:
+        return polymnist_content(name, how, progress)
     if not source.files:
         return replace(read_csv(embedded_digits(), label=784), class_names=source.class_names["en"])
     if not all(find(name, file) for file in source.files):
@@ -217,3 +285,44 @@ def known_array(name: str, file: str) -> Pixels:
             f"with: guarismo data fetch {name}. To load it for what it is, give its folder as the source."
         )
     return idx_array(path, content)
+
+
+# PolyMNIST, which is made here
+
+
+def polymnist_content(name: str, how: LoadSettings, progress: Progress = silent) -> Content:
+    """The images that `make_polymnist` left in the cache, made by its defaults where there are none."""
+    colour = open_store(polymnist_folder("colour")) or make_polymnist(progress=progress)
+    store = colour if how.channels != 1 else grey_store(polymnist_folder("grey"), colour, progress)
+    target = "digit" if how.target == "auto" else how.target
+    return content_of_table(Path(name), store.images, store.table, target, how.views)
+
+
+def make_polymnist(
+    modalities: int = 5, seed: int = 0, pictures: Path | None = None, progress: Progress = silent
+) -> Store:
+    """The source `polymnist` of the cache, made anew from MNIST unless it is of these very settings already.
+
+    pictures: a folder of backgrounds, by default those that come along. Raises DataError without MNIST, for too few
+    pictures, and where the cache cannot be written.
+    """
+    train, test = originals(progress)
+    return make_store(polymnist_folder("colour"), train, test, backgrounds(pictures, modalities), seed, 3, progress)
+
+
+def write_polymnist(
+    out: Path, modalities: int = 5, seed: int = 0, pictures: Path | None = None, progress: Progress = silent
+) -> int:
+    """PolyMNIST as files in its published layout under `out`, and how many. Raises DataError as `make_polymnist`."""
+    train, test = originals(progress)
+    return write_files(out, train, test, backgrounds(pictures, modalities), seed, progress)
+
+
+def originals(progress: Progress) -> tuple[Split, Split]:
+    content = load_known("mnist", progress=progress)
+    assert content.test is not None
+    return content.train, content.test
+
+
+def polymnist_folder(kind: str) -> Path:
+    return cache_folder() / "data" / "polymnist" / kind

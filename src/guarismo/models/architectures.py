@@ -119,8 +119,15 @@ def mnist_mlp() -> Layers:
 
 
 def mnist_cnn() -> Layers:
-    """Published `mnist-cnn`: convolution and pooling blocks, then dense. Sizes not stated: 32, 64 and 64."""
-    return [conv(32, 3), pool(), conv(64, 3), pool(), keras.layers.Flatten(), dense(64)]
+    """Published `mnist-cnn`: convolution and pooling blocks, then dense. Sizes not stated: 32, 64 and 128, dropout.
+
+    Of five such networks the best on validation images (98.96 % against 98.77 to 98.87, one to three seeds each).
+    """
+    dropout = keras.layers.Dropout
+    return [
+        *[conv(32, 3), pool(), conv(64, 3), pool(), keras.layers.Flatten()],
+        *[dropout(0.25), dense(128), dropout(0.5)],
+    ]
 
 
 def mnist_cnn_bn() -> Layers:
@@ -160,11 +167,61 @@ def poly_modality_cnn() -> Layers:
     return [conv(32, 3), pool(), conv(64, 3), pool(), layers.Flatten(), dense(128), layers.Dropout(0.5)]
 
 
+VIEWS_LEFT_OUT = 0.5
+"""Share of the views that `views` leaves out, at random, while it trains.
+
+Of 2,000 samples made as PolyMNIST's are, 95.5 % are then right from one view, 94.8 with 0.3 and 93.0 with none left
+out; from two 99.5, 99.3 and 98.8 %, from all five 100 % (8,000 to learn from, 4 epochs, seed 0).
+"""
+
+
+def views() -> Layers:
+    """Square views of one thing, side by side: one trunk looks at each, its features are averaged. Any may be missing.
+
+    The trunk is that of `cnn`. All that it takes to cut, to average and to leave out are layers and operations of
+    Keras' own, so that a `.keras` file of it opens without this package.
+    """
+    *trunk, dropout = cnn()
+    return [lambda images: averaged(trunk, images), dropout, dense(256), keras.layers.Dropout(0.4)]
+
+
+def averaged(trunk: Layers, images: Any) -> Any:
+    """Features (n, f): the mean of trunk(view) over the views in images (n, h, v·h, c) that are there.
+
+    A view of zeros is missing; with none at all the features are zero. In training each view is left out with
+    probability `VIEWS_LEFT_OUT`, and none is where that would leave nothing. It is left out of the mean, not blackened:
+    so the batch statistics in the trunk are those of whole views, whatever is left out. Raises RunError where the
+    images are not square views side by side.
+
+    Views missing in the training images do pass through the trunk as black ones: with half of them missing, 95.8 % of
+    the samples above were right from one view, 99.7 from two. Keras' batch normalisation with a mask trained on 370
+    samples a second, without one on 660 (medians of 4 epochs in turn, busy machine).
+    """
+    layers, ops = keras.layers, keras.ops
+    height, width, channels = images.shape[1:]
+    if width % height:
+        raise RunError(
+            f"Model 'views' takes square views side by side, (h, v·h), received images of {height}×{width}. "
+            "Load them with --views, or choose another --model."
+        )
+    count = width // height
+    panels = layers.Permute((2, 1, 3, 4))(layers.Reshape((height, count, height, channels))(images))
+    present = ops.cast(ops.max(panels, axis=(2, 3, 4)) > 0, panels.dtype)
+    flow = ops.reshape(panels, (-1, height, height, channels))
+    for layer in trunk:
+        flow = layer(flow)
+    kept = layers.Dropout(VIEWS_LEFT_OUT)(present)  # what it multiplies the kept ones by is divided out again
+    weights = ops.where(ops.sum(kept, axis=1, keepdims=True) > 0, kept, present)
+    features = ops.reshape(flow, (-1, count, flow.shape[-1])) * ops.expand_dims(weights, axis=-1)
+    return ops.sum(features, axis=1) / ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1)
+
+
 NETWORKS: dict[str, Callable[[], Layers]] = {
     "linear": linear,
     "mlp": mlp,
     "cnn": cnn,
     "reader": reader,
+    "views": views,
     "mnist-mlp": mnist_mlp,
     "mnist-cnn": mnist_cnn,
     "mnist-cnn-bn": mnist_cnn_bn,

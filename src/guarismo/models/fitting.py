@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from guarismo.data.dataset import UNKNOWN, Dataset, Split
+from guarismo.data.dataset import UNKNOWN, Dataset, Images, Split, chunks
 from guarismo.data.handwriting import epoch_of, marks_for
 from guarismo.errors import RunError
 from guarismo.models.architectures import build, describe_layers, keras
@@ -95,12 +95,17 @@ def steps_of(split: Split, settings: Settings) -> int:
     return math.ceil(images / settings.batch_size)
 
 
-def epoch_images(split: Split, settings: Settings, epoch: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The images of one epoch and their labels, in an order (and variants) drawn from seed and epoch."""
+def epoch_chunks(split: Split, settings: Settings, epoch: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    """The images of one epoch and their labels, in an order (and variants) drawn from seed and epoch.
+
+    In as few parts as memory allows, each but the last a whole number of calls of the compiled step.
+    """
     if settings.variants == "handwriting":
-        return epoch_of(split.images, split.labels, [settings.seed, epoch])
+        yield epoch_of(np.asarray(split.images), split.labels, [settings.seed, epoch])
+        return
     order = np.random.default_rng([settings.seed, epoch]).permutation(len(split))
-    return split.images[order], split.labels[order]
+    for part in chunks(split.images, settings.batch_size * STEPS_PER_CALL):
+        yield split.images[order[part]], split.labels[order[part]]
 
 
 def targets(labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
@@ -120,27 +125,24 @@ def one_epoch(trainer: Any, dataset: Dataset, settings: Settings, history: list[
     epoch = len(history) + 1
     if settings.schedule == "plateau":
         trainer.optimizer.learning_rate = plateau_step_size(history, settings)
-    images, labels = epoch_images(dataset.train, settings, epoch)
     classes = len(dataset.class_names)
-    trained = trainer.fit(
-        images,
-        targets(labels, classes),
-        batch_size=settings.batch_size,
-        shuffle=False,
-        verbose=0,
-        callbacks=[tell(epoch, math.ceil(len(images) / settings.batch_size), settings, history, progress)],
-    ).history
-    validated = trainer.evaluate(
-        dataset.validation.images,
-        targets(dataset.validation.labels, classes),
-        batch_size=EVALUATION_BATCH,
-        verbose=0,
-        return_dict=True,
-    )
+    steps, begun, parts = steps_of(dataset.train, settings), 0, []
+    for images, labels in epoch_chunks(dataset.train, settings, epoch):
+        fit = trainer.fit(
+            images,
+            targets(labels, classes),
+            batch_size=settings.batch_size,
+            shuffle=False,
+            verbose=0,
+            callbacks=[tell(epoch, begun, steps, settings, history, progress)],
+        )
+        begun += math.ceil(len(images) / settings.batch_size)
+        parts.append((len(images), {name: values[0] for name, values in fit.history.items()}))
+    trained, validated = mean_of(parts), validate(trainer, dataset.validation, classes)
     row = {
         "epoch": float(epoch),
-        "loss": trained["loss"][0],
-        "accuracy": trained["accuracy"][0],
+        "loss": trained["loss"],
+        "accuracy": trained["accuracy"],
         "validation_loss": validated["loss"],
         "validation_accuracy": validated["accuracy"],
         "learning_rate": float(trainer.optimizer.learning_rate),
@@ -149,6 +151,22 @@ def one_epoch(trainer: Any, dataset: Dataset, settings: Settings, history: list[
     row = {name: float(value) for name, value in row.items()}
     check_finite(row, settings)
     return row
+
+
+def validate(trainer: Any, split: Split, classes: int) -> dict[str, float]:
+    """Loss and accuracy on a split, part by part."""
+    parts = []
+    for part in chunks(split.images):
+        images, wanted = split.images[part], targets(split.labels[part], classes)
+        found = trainer.evaluate(images, wanted, batch_size=EVALUATION_BATCH, verbose=0, return_dict=True)
+        parts.append((len(images), found))
+    return mean_of(parts)
+
+
+def mean_of(parts: list[tuple[int, dict[str, float]]]) -> dict[str, float]:
+    """The figures of several parts as those of the whole, each part weighed by how many images it has."""
+    total = sum(count for count, _ in parts)
+    return {name: sum(count * figures[name] for count, figures in parts) / total for name in parts[0][1]}
 
 
 def check_finite(row: Row, settings: Settings) -> None:
@@ -160,13 +178,13 @@ def check_finite(row: Row, settings: Settings) -> None:
         )
 
 
-def tell(epoch: int, steps: int, settings: Settings, history: list[Row], progress: Progress) -> Any:
-    """A Keras callback that reports each call of the compiled step."""
+def tell(epoch: int, begun: int, steps: int, settings: Settings, history: list[Row], progress: Progress) -> Any:
+    """A Keras callback that reports each call of the compiled step; `begun`: steps of the epoch done before."""
     last = {name: history[-1][name] for name in ("validation_accuracy",)} if history else {}
 
     def report(step: int, logs: dict[str, float]) -> None:
         facts = {"loss": logs["loss"], "accuracy": logs["accuracy"], **last}
-        here = min(step + 1, steps)  # Keras counts the last call of several steps as a full one
+        here = min(begun + step + 1, steps)  # Keras counts the last call of several steps as a full one
         done, total = (epoch - 1) * steps + here, settings.epochs * steps
         progress(done, total, epoch=epoch, epochs=settings.epochs, step=here, steps=steps, **facts)
 
@@ -263,7 +281,7 @@ def fitted(dataset: Dataset, settings: Settings, state: State, policy: str) -> F
             "weights.safetensors": save(weights),
             "history.csv": history_csv(state.history),
         },
-        predict=lambda images: np.asarray(network.predict(images, batch_size=EVALUATION_BATCH, verbose=0)),
+        predict=lambda images: predicted(network, images),
         parameters=int(network.count_params()),
         architecture=describe_layers(network),
         history=state.history,
@@ -274,6 +292,12 @@ def fitted(dataset: Dataset, settings: Settings, state: State, policy: str) -> F
             "kept_epoch": epoch,
         },
     )
+
+
+def predicted(network: Any, images: Images) -> NDArray[np.float32]:
+    """Its answers float32 (n, classes), part by part."""
+    answers = [network.predict(images[part], batch_size=EVALUATION_BATCH, verbose=0) for part in chunks(images)]
+    return np.concatenate([np.asarray(part) for part in answers])
 
 
 def weight_names(network: Any) -> list[str]:

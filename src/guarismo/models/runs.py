@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from guarismo.data.dataset import Images
 from guarismo.errors import RunError
 from guarismo.models.settings import Settings
 
@@ -70,7 +71,7 @@ class Fitted:
     """A trained model of any kind, ready to be kept: its files, how it answers, what is worth telling."""
 
     files: dict[str, bytes]
-    predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    predict: Callable[[Images], NDArray[np.float32]]
     parameters: int
     architecture: list[dict[str, Any]]
     facts: dict[str, Any]
@@ -132,12 +133,12 @@ class Run:
             raise RunError(f"{path} is not a readable safetensors file ({error}).") from None
         return arrays
 
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict(self, images: Images) -> NDArray[np.float32]:
         """Probabilities float32 (n, classes) for images uint8 (n, h, w, c), or (n, h, w) for grey ones.
 
         Raises RunError when the images are of another size or type than the run was trained on.
         """
-        images = images[..., None] if images.ndim == 3 and self.shape[2] == 1 else images
+        images = np.asarray(images)[..., None] if images.ndim == 3 and self.shape[2] == 1 else images
         if images.dtype != np.uint8 or images.shape[1:] != self.shape:
             raise RunError(
                 f"Run {self.name} answers uint8 images (n, {', '.join(map(str, self.shape))}), "
@@ -172,7 +173,7 @@ def open_session(model: bytes) -> Any:
         raise RunError(f"model.onnx cannot be opened by ONNX Runtime: {str(error).splitlines()[0]}") from None
 
 
-def answer(session: Any, images: NDArray[np.uint8], classes: int) -> NDArray[np.float32]:
+def answer(session: Any, images: Images, classes: int) -> NDArray[np.float32]:
     """Probabilities float32 (n, classes), PREDICT_BATCH images at a time."""
     name = session.get_inputs()[0].name
     parts = [

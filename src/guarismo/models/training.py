@@ -82,6 +82,19 @@ def resume(run: Run, dataset: Dataset, progress: Progress = silent) -> Run:
         return proceed(run, dataset, progress)
 
 
+def fit_into(folder: Path, dataset: Dataset, settings: Settings, progress: Progress = silent) -> Run:
+    """The run in `folder`: opened, continued or begun, as it stands there.
+
+    Raises RunError when the folder holds a run of other data or settings.
+    """
+    if not (folder / "run.json").exists():
+        return train(dataset, settings, folder, progress)
+    run = open_run(folder)
+    if run.settings != settings or run.about["data"]["fingerprint"] != dataset.fingerprint:
+        raise RunError(f"{folder} holds a run of other data or settings. Choose another --out.")
+    return run if run.finished else resume(run, dataset, progress)
+
+
 def check_unfinished(run: Run) -> None:
     """Raises RunError for a run that has nothing left to train."""
     if run.finished:
@@ -126,7 +139,12 @@ def check_digits(dataset: Dataset, settings: Settings) -> None:
 
 
 def check_possible(dataset: Dataset, settings: Settings) -> None:
-    """Raises RunError for images too small for the network, MissingExtraError for parts that are not installed."""
+    """Raises RunError for what the network cannot take, MissingExtraError for parts that are not installed."""
+    if settings.model == "views" and (settings.rotation or settings.shift or settings.zoom):
+        raise RunError(
+            "Model 'views' cannot be augmented: its views would be moved into each other. "
+            "Leave out --rotation, --shift and --zoom."
+        )
     if settings.model in NETWORKS:
         build(settings.model, dataset.shape, len(dataset.class_names))
     elif not find_spec("skl2onnx"):
@@ -161,7 +179,7 @@ def begin(folder: Path, dataset: Dataset, settings: Settings) -> Run:
         "data": describe_data(dataset),
         "parameters": 0,
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform()},
+        "machine": machine(),
         "files": {},
     }
     try:
@@ -181,6 +199,11 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         "shape": list(dataset.shape),
         "notes": list(dataset.notes),
     }
+
+
+def machine() -> dict[str, Any]:
+    """What this is: processor, cores, system."""
+    return {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform()}
 
 
 def processor() -> str:
@@ -264,7 +287,7 @@ def calibrating(
         return probabilities, validation.labels
     from guarismo.data.handwriting import epoch_of  # imports OpenCV: 0.1 s that `guarismo --help` need not wait
 
-    images, labels = epoch_of(validation.images, validation.labels, [settings.seed, 0])
+    images, labels = epoch_of(np.asarray(validation.images), validation.labels, [settings.seed, 0])
     digits = labels != UNKNOWN
     return answer(session, images[digits], probabilities.shape[1]), labels[digits]
 

@@ -455,7 +455,7 @@ def held_out() -> tuple[str, Pixels, NDArray[np.int64]]:
 def unlike(split: Split, images: Pixels) -> Split:
     """The images of a split that are not among others, uint8 (n, 28, 28)."""
     known = {image.tobytes() for image in images}
-    return split.take(np.flatnonzero([image.tobytes() not in known for image in split.images]))
+    return split.take(np.flatnonzero([image.tobytes() not in known for image in np.asarray(split.images)]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -267,21 +267,6 @@ def worst_mistakes(
     return Mistakes(wrong, labels[wrong].astype(np.int64), answers[wrong].astype(np.int64), confidences[wrong])
 
 
-def turning_epoch(history: Sequence[Mapping[str, float]]) -> int | None:
-    """The epoch of the lowest validation loss, where it rises by a tenth or more until the end: over-fitting.
-
-    None where it does not; also where the training loss rises with it, for then the training itself went astray.
-    """
-    if len(history) < 3:
-        return None
-    losses = [row["validation_loss"] for row in history]
-    lowest = int(np.argmin(losses))
-    last = float(np.mean(losses[-2:]))  # two epochs: one bad last step is no turn
-    if lowest >= len(history) - 2 or last < 1.1 * losses[lowest] or history[-1]["loss"] > history[lowest]["loss"]:
-        return None
-    return int(history[lowest]["epoch"])
-
-
 def evaluate_run(run: Run, dataset: Dataset) -> tuple[Run, Evaluation]:
     """Open the test images once: answer them, measure, and write both into the run with the date of opening.
 

@@ -19,7 +19,8 @@ from guarismo.models.runs import Run, write_out
 from guarismo.models.settings import Settings
 from guarismo.results.charts import as_svg, confusion_chart, learning_curves, reliability_chart
 from guarismo.results.comparison import Comparison, advice, compare, verdict
-from guarismo.results.evaluation import Evaluation, saved_evaluation, train_confusion, turning_epoch
+from guarismo.results.diagnosis import overfitting
+from guarismo.results.evaluation import Evaluation, saved_evaluation, train_confusion
 
 MOST_TABLE_CLASSES = 20
 """A confusion matrix of more classes is drawn, not set as a table."""
@@ -245,16 +246,9 @@ def fitting_sentences(run: Run, evaluation: Evaluation, train_accuracy: float, _
             train=percent(train_accuracy), test=percent(evaluation.accuracy)
         )
     ]
-    turn, kept = turning_epoch(run.history), kept_epoch(run)
-    if turn is not None:
-        losses = {row["epoch"]: row["validation_loss"] for row in run.history}
-        last = max(losses)
-        said.append(
-            _(
-                "It over-fits from epoch {turn}: the validation loss rises from {low:.4f} there to {high:.4f} in epoch "
-                "{last:.0f}, while the training loss keeps falling."
-            ).format(turn=turn, low=losses[turn], high=losses[last], last=last)
-        )
+    found, kept = overfitting(run.history), kept_epoch(run)
+    if found:
+        said.append(f"{found.sentence(_)} {found.remedy(_)}")
     if kept is not None:
         said.append(_("The weights of epoch {kept} of {n} became the model.").format(kept=kept, n=len(run.history)))
     return said
@@ -291,7 +285,7 @@ def curves(run: Run, _: Words) -> list[Picture]:
     """Loss and accuracy over the epochs, or nothing for a model that knows no epochs."""
     if not run.history:
         return []
-    kept, turn = kept_epoch(run), turning_epoch(run.history)
+    kept, found = kept_epoch(run), overfitting(run.history)
     first, last = run.history[0], run.history[-1]
     drawn = []
     for measure in ("loss", "accuracy"):
@@ -305,7 +299,7 @@ def curves(run: Run, _: Words) -> list[Picture]:
             c=first[f"validation_{measure}"],
             d=last[f"validation_{measure}"],
         )
-        svg = as_svg(learning_curves(run.history, measure, kept, turn, _), str(run.folder))
+        svg = as_svg(learning_curves(run.history, measure, kept, found.epoch if found else None, _), str(run.folder))
         drawn.append(Picture(svg, words))
     return drawn
 
