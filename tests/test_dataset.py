@@ -199,8 +199,11 @@ def test_a_dataset_without_classes_shows_its_test_images():
     assert "unlabelled" in dataset._repr_html_()
 
 
-@pytest.mark.parametrize("shape, side", [((8, 8, 1), 8), ((100, 50, 3), 48)])
+@pytest.mark.parametrize(
+    "shape, side", [((8, 8, 1), 8), ((100, 100, 3), 48), ((28, 140, 3), 140), ((100, 500, 3), 240), ((10, 900, 1), 240)]
+)
 def test_an_image_becomes_a_png_inside_an_address_shrunk_where_asked(shape, side):
+    """Of five views side by side each may have that side."""
     uri = data_uri(np.zeros(shape, dtype=np.uint8), most=48)
     picture = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
     assert max(picture.size) == side

@@ -177,7 +177,7 @@ def test_groups_of_both_splits_are_counted_with_their_images():
 
 
 def test_groups_that_one_split_does_not_know_are_not_compared():
-    dataset = bars_dataset(origin={"group": "writer"})
+    dataset = bars_dataset(grouped_by="writer")
     train = replace(dataset.train, groups=np.zeros(180, dtype=np.int64))
     leaks = find_leaks(replace(dataset, train=train))
     assert (leaks.grouped_by, [each.groups for each in leaks.between]) == ("writer", [None] * 3)

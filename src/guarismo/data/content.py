@@ -31,6 +31,7 @@ class Content:
     validation: Split | None = None
     test: Split | None = None
     notes: tuple[str, ...] = ()
+    grouped_by: str = "group"
 
 
 def content_of(

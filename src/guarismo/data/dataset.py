@@ -138,7 +138,8 @@ class Dataset:
     """Training, validation and test images of one source, with the names of their classes.
 
     `origin` holds the arguments with which `load` builds the same Dataset again;
-    `notes` are sentences about what loading changed (images resized, files skipped).
+    `notes` are sentences about what loading changed (images resized, files skipped); `grouped_by` is what the images
+    of one group have in common: "writer", "original", or "group" where nobody said.
     """
 
     name: str
@@ -148,6 +149,7 @@ class Dataset:
     class_names: tuple[str, ...]
     origin: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    grouped_by: str = "group"
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -203,17 +205,19 @@ def split_dataset(
     validation_fraction: float = 0.1,
     test_fraction: float = 0.2,
     seed: int = 0,
+    keep_groups: bool = True,
     **facts: Any,
 ) -> Dataset:
     """Divide `train` into a Dataset; a given `test` split is kept as it is and not drawn from.
 
-    Fractions are of all the images in `train`. Every class keeps its share in each part (stratified);
-    with groups, no group is in two parts. Same arguments, same division. `facts` go to the Dataset as they are.
+    Fractions are of all the images in `train`. Every class keeps its share in each part (stratified); with groups, no
+    group is in two parts, unless `keep_groups` is False. Same arguments, same division. `facts` go to the Dataset as
+    they are.
 
     Raises DataError when a class has too few images to be in every part.
     """
     rng = np.random.default_rng(seed)
-    draw = draw_grouped if train.groups is not None else draw_stratified
+    draw = draw_grouped if keep_groups and train.groups is not None else draw_stratified
     rest = np.arange(len(train))
     if test is None:
         drawn = draw(train, rest, test_fraction, rng, class_names)

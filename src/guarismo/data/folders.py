@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -279,7 +280,7 @@ def arrange(listing: Listing, pack: Pack, places: list[Placed], rows: NDArray[np
     files = np.array([in_text(listing.files[row].path) for row in rows])
     names = class_names_of(listing.folder, words[parts == "train"])
     names = () if names == ("",) else names
-    splits = {}
+    splits: dict[str, Any] = {}
     for part in ("train", "validation", "test"):
         chosen = parts == part
         if part != "train" and not chosen.any():

@@ -128,8 +128,7 @@ def find_leaks(
             progress(len(between), len(pairs))
             between.append(compare(dataset, pair, contents, signed[pair[0]], sample, seed))
     progress(len(pairs), len(pairs))
-    named = dataset.origin.get("group")
-    return Leaks(tuple(between), named if named in ("writer", "original") else "group")
+    return Leaks(tuple(between), dataset.grouped_by)
 
 
 def compare(

@@ -729,7 +729,7 @@ def content_of_table(place: Path, images: Pixels, table: Table, target: str, vie
         coded = encode(place, labels[rows], class_names, len(rows))
         splits[part] = Split(held(Mapped(images, pictures)), coded, groups, names[rows])
     class_names = tuple(f"m{name}" for name in class_names) if target == "modality" else class_names
-    return Content(class_names=class_names, notes=notes, **splits)
+    return Content(class_names=class_names, notes=notes, grouped_by="original", **splits)
 
 
 def side_by_side(place: Path, table: Table, rows: NDArray[np.int64]) -> NDArray[np.int64]:

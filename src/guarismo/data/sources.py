@@ -58,8 +58,8 @@ class LoadSettings:
     )
     group: str = choice(
         "auto",
-        "Images of one group are never in two parts: auto (groups that the source carries), writer (of mnist, with "
-        "QMNIST's labels), original (of polymnist), none.",
+        "Images of one group are never in two parts: auto (groups that the source carries itself), writer (of mnist, "
+        "with QMNIST's labels), original (of polymnist), none (nothing is kept together).",
         GROUPS,
     )
     views: bool = choice(False, "Of PolyMNIST: the modalities of one sample side by side, as one image.")
@@ -202,24 +202,29 @@ def fitted_split(split: Split, side: tuple[int, int], channels: int) -> Split:
 
 
 def grouped(content: Content, name: str, group: str) -> Content:
-    """The content with the groups that `group` names, or without any.
+    """The content with the groups that are known of it: its own, or the writers of a known source.
 
-    Raises DataError where they are not known of this source.
+    Raises DataError where those that `group` names are not known.
     """
-    train, test = content.train, content.test
-    if group == "none":
-        return replace(content, train=replace(train, groups=None), test=test and replace(test, groups=None))
-    if group == "writer":
-        known = writers(name)
-        if known is None or test is None:
-            raise DataError(f"Of {name} nobody knows who wrote what. --group writer is for mnist.")
-        return replace(content, train=replace(train, groups=known[0]), test=replace(test, groups=known[1]))
-    if group == "original" and train.groups is None:
+    if group == "original" and (content.grouped_by != "original" or content.train.groups is None):
         raise DataError(
             f"Of {name} it is not known which images were made of one original. --group original is for polymnist, "
             "made with: guarismo data make polymnist"
         )
-    return content
+    if content.train.groups is not None and group != "writer":
+        return content
+    try:
+        known = writers(name)
+    except DataError:
+        if group == "writer":
+            raise
+        return content
+    if known is None or content.test is None:
+        if group == "writer":
+            raise DataError(f"Of {name} nobody knows who wrote what. --group writer is for mnist.")
+        return content
+    train, test = (replace(part, groups=who) for part, who in zip((content.train, content.test), known, strict=True))
+    return replace(content, train=train, test=test, grouped_by="writer")
 
 
 def limited(content: Content, how: LoadSettings) -> Content:
@@ -235,7 +240,7 @@ def limited(content: Content, how: LoadSettings) -> Content:
 
 def divide(name: str, content: Content, how: LoadSettings, origin: Mapping[str, Any]) -> Dataset:
     """Content → Dataset: parts of its own stay as they are; images without labels all become the test part."""
-    facts: dict[str, Any] = {"origin": origin, "notes": content.notes}
+    facts: dict[str, Any] = {"origin": origin, "notes": content.notes, "grouped_by": content.grouped_by}
     nothing = empty_like(content.train)
     if not content.class_names:
         return Dataset(name, nothing, nothing, content.train, (), **facts)
@@ -248,6 +253,7 @@ def divide(name: str, content: Content, how: LoadSettings, origin: Mapping[str, 
         validation_fraction=how.validation if own is None else 0,
         test_fraction=how.test,
         seed=how.split_seed,
+        keep_groups=how.group != "none" and (how.group != "auto" or content.grouped_by != "writer"),
         **facts,
     )
     return dataset if own is None else replace(dataset, validation=own)

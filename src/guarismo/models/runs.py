@@ -1,7 +1,7 @@
 """Run: one training as a folder, checked on opening and whole at every moment.
 
     model.onnx              answers, for every kind of model
-    weights.safetensors     continues (networks); model.skops for forests
+    weights.safetensors     continues (networks); model.skops for classical models
     run.json                what was asked, on which data, what came out, and the sha256 of every other file
     history.csv             one row per epoch
     train.safetensors       labels and answers on the training images
