@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from guarismo.cli import app, main
+from guarismo.data.known import SOURCES
 from guarismo.models.runs import open_run
-from guarismo.results.diagnosis import overfitting
 from tiny_run import bars_dataset, make_run
 
 
@@ -141,7 +141,7 @@ def test_export_writes_a_file_that_answers_the_same(forest, tmp_path, command):
 
 def test_data_list_names_every_source(command):
     out = command("data", "list", "--json")[1]
-    assert [json.loads(line)["name"] for line in out.splitlines()] == ["digits", "mnist", "fashion_mnist", "kmnist"]
+    assert [json.loads(line)["name"] for line in out.splitlines()] == [*SOURCES]
 
 
 def test_an_embedded_source_needs_no_fetching_and_has_nothing_to_import(command, tmp_path):
@@ -314,7 +314,7 @@ def test_what_cannot_be_made_is_told(small_mnist, command, words, said):
 def test_fuse_says_what_each_further_view_brings(small_mnist, tmp_path, command):
     pytest.importorskip("skl2onnx", reason="training is the [train] extra")
     run = tmp_path / "forest"
-    assert command("train", "polymnist", "--model", "forest", "--channels", "1", "--out", run)[0] == 0
+    assert command("train", "polymnist", "--model", "forest", "--limit", "900", "--out", run)[0] == 0
     status, out, _ = command("fuse", run, "--json")
     found = json.loads(out)
     assert status == 0 and (found["run"], found["n"], found["views"]) == (str(run), 200, 5)
@@ -322,12 +322,3 @@ def test_fuse_says_what_each_further_view_brings(small_mnist, tmp_path, command)
     assert len(product) == 5 and product[-1] > product[0]
     status, out, _ = command("fuse", run)
     assert status == 0 and "product" in out
-
-
-def test_a_training_that_over_fits_says_so(source, tmp_path, command):
-    pytest.importorskip("keras", reason="training is the [train] extra")
-    few = ("--limit", "20", "--epochs", "40", "--schedule", "constant", "--learning-rate", "0.01", "--keep", "last")
-    status, out, _ = command("train", source, "--model", "poly-modality-mlp", "--out", tmp_path / "run", *few)
-    found = overfitting(open_run(tmp_path / "run").history)
-    assert status == 0
-    assert ("It over-fits from epoch" in out) == (found is not None)

@@ -9,12 +9,14 @@ import pytest
 from guarismo.data.exploration import explore
 from guarismo.data.leaks import find_leaks
 from guarismo.reading.adaptation import Adaptation
+from guarismo.results.diagnosis import overfitting
 from guarismo.results.scoring import Label, score
 from guarismo.terminal import (
     print_adaptation,
     print_exploration,
     print_leaks,
     print_page,
+    print_run,
     print_score,
     why_nothing,
     written,
@@ -115,9 +117,9 @@ def test_facts_are_one_line_and_unknown_ones_are_left_out():
 # What is in the data
 
 
-def leaking(**origin: str):
+def leaking(**facts: str):
     """The bars, of which the test has an exact copy, a darker copy and 4 images of a group of training."""
-    dataset = bars_dataset(origin=origin)
+    dataset = bars_dataset(**facts)
     images = dataset.test.images.copy()
     images[0], images[7] = dataset.train.images[5], dataset.train.images[3] // 2
     groups = np.arange(90) + 1000
@@ -127,7 +129,7 @@ def leaking(**origin: str):
 
 
 def test_each_leak_is_a_line_and_says_what_to_do(capsys):
-    print_leaks(find_leaks(leaking(group="writer")))
+    print_leaks(find_leaks(leaking(grouped_by="writer")))
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "validation: no copy of an image in train, exact or nearly so (60 of 60 looked at)"
     assert out[1] == "Leak: test: exact copies of images in train: 1"
@@ -138,7 +140,7 @@ def test_each_leak_is_a_line_and_says_what_to_do(capsys):
 
 
 def test_groups_that_are_apart_are_said_to_be_apart(capsys):
-    dataset = bars_dataset(origin={"group": "original"})
+    dataset = bars_dataset(grouped_by="original")
     parts = {
         name: replace(split, groups=np.arange(len(split)) + 1000 * number)
         for number, (name, split) in enumerate(dataset.splits.items())
@@ -165,3 +167,12 @@ def test_an_exploration_counts_modalities_where_there_are_any(capsys):
     assert out[start + 3].split() == ["m1", "15", "15", "15", *"0000000"]
     print_exploration(explore(dataset))
     assert "modality" not in capsys.readouterr().out
+
+
+def test_a_training_that_over_fits_is_told_with_its_remedy(tmp_path, capsys):
+    run = make_run(tmp_path / "run", bars_dataset())
+    print_run(run, overfitting(run.history))
+    out = capsys.readouterr().out
+    assert "over-fits from epoch 3" in out and "--patience" in out
+    print_run(run, None)
+    assert "over-fits" not in capsys.readouterr().out
