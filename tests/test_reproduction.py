@@ -125,7 +125,7 @@ def test_photos_without_labels_are_refused(tmp_path):
 def test_the_page_sets_every_row_beside_its_published_figure(tmp_path):
     rows = [ROW, replace(ROW, name="poly-explore", published=None, accuracy=None, interval=None)]
     page = page_of(rows, {"processor": "a chip", "cores": 2}, "guarismo reproduce --all")
-    assert "| mnist-cnn | 99.10% | 99.20% | +0.10 | 99.00% – 99.40% | within | 33 | 0 |" in page
+    assert "| mnist-cnn | 99.10 % | 99.20 % | +0.10 | 99.00 – 99.40 % | within | 33 | 0 |" in page
     assert "| poly-explore | – | – | – | – | see below |" in page
     assert "## mnist-cnn\n\n- Found this." in page
     assert "a chip, 2 cores" in page

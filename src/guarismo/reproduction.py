@@ -225,7 +225,7 @@ def photos_row(folder: Path, quick: bool, photos: Path | None) -> Row:
     seconds = (datetime.now(UTC) - began).total_seconds()
     read_right = sum(text == label for text, (_, label) in zip(texts, files, strict=True))
     said = ", ".join(
-        f"{label} → {digit} ({sure:.1%})" for (digit, sure), (_, label) in zip(answers, files, strict=True)
+        f"{label} → {digit} ({100 * sure:.1f} %)" for (digit, sure), (_, label) in zip(answers, files, strict=True)
     )
     return Row(
         name="photos",
@@ -287,15 +287,15 @@ def page_of(rows: Sequence[Row], machine: Mapping[str, Any], command: str) -> st
     lines = [
         "# Published experiments, reproduced",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}; {machine['processor']}, {machine['cores']} cores; seeds as in the table; "
-        f"`{command}`.",
+        f"{datetime.now(UTC):%Y-%m-%d}; {machine['processor']}, {machine['cores']} cores; `{command}`, one run each.",
         "",
         "| experiment | published | here | difference | 95 % interval | | seconds | seed |",
         "|---|--:|--:|--:|--:|---|--:|--:|",
         *(table_line(row) for row in rows),
         "",
-        "Within: the published figure lies in the interval of ours (Wilson). Seconds are of training alone. Where the "
-        "authors state no sizes, the usual ones were taken (docstrings in `models/architectures.py`).",
+        "Within: the published figure lies in the interval of ours (Wilson); better: it lies below. Seconds are of "
+        "training alone. Where the authors state no sizes, the usual ones were taken (docstrings in "
+        "`models/architectures.py`).",
         "",
         "PolyMNIST was made anew from MNIST by its authors' rule, since the published files could not be had: its "
         "backgrounds are others, so the figures of the poly rows show the same systems on data of the same kind.",
@@ -307,12 +307,12 @@ def page_of(rows: Sequence[Row], machine: Mapping[str, Any], command: str) -> st
 
 
 def table_line(row: Row) -> str:
-    published = "–" if row.published is None else f"{row.published:.2%}"
+    published = "–" if row.published is None else f"{100 * row.published:.2f} %"
     if row.accuracy is None or row.interval is None:
         return f"| {row.name} | {published} | – | – | – | {row.verdict} | {row.seconds:,.0f} | {row.seed} |"
     difference = "–" if row.published is None else f"{100 * (row.accuracy - row.published):+.2f}"
     low, high = row.interval
     return (
-        f"| {row.name} | {published} | {row.accuracy:.2%} | {difference} | {low:.2%} – {high:.2%} | {row.verdict} | "
-        f"{row.seconds:,.0f} | {row.seed} |"
+        f"| {row.name} | {published} | {100 * row.accuracy:.2f} % | {difference} "
+        f"| {100 * low:.2f} – {100 * high:.2f} % | {row.verdict} | {row.seconds:,.0f} | {row.seed} |"
     )
