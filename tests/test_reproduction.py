@@ -14,6 +14,7 @@ from guarismo.models.settings import RECIPES
 from guarismo.reproduction import (
     EXPERIMENTS,
     Row,
+    compared_with,
     findings_of,
     labelled_photos,
     page_of,
@@ -21,6 +22,7 @@ from guarismo.reproduction import (
     reproduce,
     rows_in,
 )
+from guarismo.results.evaluation import evaluate_run
 from tiny_run import bars_dataset, make_run
 
 ROW = Row("mnist-cnn", 0.991, 0.992, (0.990, 0.994), 10_000, 33.0, 0, False, ("Found this.",))
@@ -51,6 +53,19 @@ def test_no_over_fitting_is_contradicted_by_curves_that_turn(tmp_path):
     assert "over-fits from epoch 2" in said and said.endswith("contradicts its authors.")
     *_, said = findings_of(EXPERIMENTS["mnist-mlp"], run, quick=False)
     assert "over-fits from epoch 2" in said and "contradicts" not in said
+
+
+def test_what_the_authors_compare_is_compared_on_the_same_images(tmp_path):
+    """Augmentation is said to help; here the one without it answers more images right."""
+    dataset = bars_dataset()
+    runs = {
+        name: evaluate_run(make_run(tmp_path / name, dataset, sharpness=sharpness), dataset)[0]
+        for name, sharpness in {"poly-modality-cnn": 30.0, "augmented": -30.0}.items()
+    }
+    (said,) = compared_with(EXPERIMENTS["poly-modality-cnn-augmented"], runs["augmented"], tmp_path)
+    assert said.startswith("poly-modality-cnn answers") and said.endswith("it is more than luck.")
+    assert compared_with(EXPERIMENTS["mnist-cnn"], runs["augmented"], tmp_path) == ()
+    assert compared_with(EXPERIMENTS["poly-modality-cnn-augmented"], runs["augmented"], tmp_path / "empty") == ()
 
 
 def test_curves_that_do_not_turn_contradict_nobody(tmp_path):

@@ -1,8 +1,8 @@
 """Sources: each loads as a Dataset or whole; what cannot be loaded says so in one sentence with its remedy."""
 
-import importlib.util
 import json
 import os
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -354,8 +354,7 @@ def test_a_handle_that_is_none_is_refused(handle):
         load(f"kaggle:{handle}")
 
 
-def test_kaggle_without_kagglehub_names_the_extra():
-    if importlib.util.find_spec("kagglehub"):
-        pytest.skip("kagglehub is installed here")
+def test_kaggle_without_kagglehub_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "kagglehub", None)  # as where it is not installed
     with pytest.raises(MissingExtraError, match=r"guarismo\[kaggle\]"):
         load("kaggle:agungpambudi/mnist-multiple-dataset-comprehensive-analysis")

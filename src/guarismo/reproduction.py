@@ -21,6 +21,7 @@ from guarismo.models.settings import RECIPES, Settings
 from guarismo.models.training import fit_into
 from guarismo.progress import Progress, silent
 from guarismo.reading.reader import read
+from guarismo.results.comparison import compare
 from guarismo.results.diagnosis import overfitting
 from guarismo.results.evaluation import evaluate_run, wilson
 from guarismo.results.scoring import read_labels
@@ -34,7 +35,7 @@ class Experiment:
     """A published system.
 
     accuracy: on the test images, as its authors state it, None where they state none; overfits: what they say of it;
-    told: what else they say that can be checked.
+    told: what else they say that can be checked; against: the experiment that they compare it with.
     """
 
     source: str
@@ -42,6 +43,7 @@ class Experiment:
     loading: LoadSettings = field(default_factory=LoadSettings)
     overfits: bool | None = None
     told: str = ""
+    against: str = ""
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -58,7 +60,11 @@ EXPERIMENTS: dict[str, Experiment] = {
     "poly-modality-mlp": Experiment("polymnist", 0.8579, MODALITY),
     "poly-modality-cnn": Experiment("polymnist", 0.9840, MODALITY),
     "poly-modality-cnn-augmented": Experiment(
-        "polymnist", 0.9764, MODALITY, told="augmentation improved the result, against 98.40 % without"
+        "polymnist",
+        0.9764,
+        MODALITY,
+        told="augmentation improved the result, against 98.40 % without",
+        against="poly-modality-cnn",
     ),
     "poly-modality-forest": Experiment("polymnist", 0.9469, MODALITY),
     "photos": Experiment("mnist", 1 / 6, told="each of six photos is an 8, at 100.0 %"),
@@ -149,7 +155,7 @@ def trained_row(name: str, folder: Path, quick: bool, progress: Progress) -> Row
         seconds=run.about["seconds"]["train"],
         seed=run.settings.seed,
         quick=quick,
-        findings=findings_of(experiment, run, quick),
+        findings=(*findings_of(experiment, run, quick), *compared_with(experiment, run, folder)),
     )
 
 
@@ -175,6 +181,13 @@ def findings_of(experiment: Experiment, run: Run, quick: bool) -> tuple[str, ...
     elif experiment.overfits and not quick:
         said.append("Its curves show no over-fitting here.")
     return tuple(said)
+
+
+def compared_with(experiment: Experiment, run: Run, folder: Path) -> tuple[str, ...]:
+    """Whether it is better or worse than the experiment that its authors set beside it, where that was run as well."""
+    if not (experiment.against and (folder / experiment.against / "evaluation.json").exists()):
+        return ()
+    return (compare([run, open_run(folder / experiment.against)]).sentence,)
 
 
 # poly-explore
