@@ -121,7 +121,7 @@ MEMORY = """
     from guarismo.models.settings import Settings
 
     dataset.MOST_CHUNK_BYTES = 2**24
-    count = 10_000  # 300 MB
+    count = 20_000  # 600 MB
     store = np.lib.format.open_memmap(sys.argv[1], "w+", np.uint8, (count, 100, 100, 3))  # sparse: no room on the disk
     labels = np.arange(count) % 2
     store[labels == 1, 50] = 200
@@ -132,7 +132,7 @@ MEMORY = """
     network, trainer = fitting.compiled(data, settings)
     trainer.fit(few.images[:], fitting.targets(few.labels, 2), verbose=0)  # what TensorFlow needs for itself
     used = int(next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmData" in line).split()[1])
-    resource.setrlimit(resource.RLIMIT_DATA, (used * 1024 + 220 * 2**20,) * 2)
+    resource.setrlimit(resource.RLIMIT_DATA, (used * 1024 + 400 * 2**20,) * 2)
     try:
         np.asarray(train.images)
     except MemoryError:
@@ -144,11 +144,11 @@ MEMORY = """
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are measured in /proc")
 def test_data_larger_than_memory_are_trained_on(tmp_path):
-    """300 MB of images where 220 MB of memory are left: too much for an array, not for an epoch and its answers."""
+    """600 MB of images where 400 MB of memory are left: too much for an array, not for an epoch and its answers."""
     ran = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(MEMORY), str(tmp_path / "images.npy")],
         capture_output=True,
         text=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
     )
-    assert ran.stdout.splitlines() == ["more than memory", "10000 1.0"], ran.stderr[-2000:]
+    assert ran.stdout.splitlines() == ["more than memory", "20000 1.0"], ran.stderr[-2000:]

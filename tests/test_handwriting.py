@@ -206,10 +206,10 @@ def test_as_many_marks_as_asked_for(digits, count):
 def test_a_training_sees_the_same_images_when_it_goes_on(digits):
     pytest.importorskip("keras", reason="training is the [train] extra")
     from guarismo.data.dataset import Split
-    from guarismo.models.fitting import epoch_images
+    from guarismo.models.fitting import epoch_chunks
 
     split, settings = Split(*digits), RECIPES["reader"]
-    third, again, fourth = (epoch_images(split, settings, number) for number in (3, 3, 4))
+    (third,), (again,), (fourth,) = (epoch_chunks(split, settings, number) for number in (3, 3, 4))
     np.testing.assert_array_equal(third[0], again[0])
     np.testing.assert_array_equal(third[1], again[1])
     assert (third[0] != fourth[0]).any()
@@ -218,10 +218,10 @@ def test_a_training_sees_the_same_images_when_it_goes_on(digits):
 def test_a_step_of_training_counts_the_marks(digits):
     pytest.importorskip("keras", reason="training is the [train] extra")
     from guarismo.data.dataset import Split
-    from guarismo.models.fitting import epoch_images, steps_of
+    from guarismo.models.fitting import epoch_chunks, steps_of
 
     split, settings = Split(*digits), RECIPES["reader"]
-    images, _ = epoch_images(split, settings, 1)
+    ((images, _),) = epoch_chunks(split, settings, 1)
     assert steps_of(split, settings) == -(-len(images) // settings.batch_size)
 
 
