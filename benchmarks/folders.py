@@ -17,6 +17,7 @@ import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from joblib import Parallel, cpu_count, delayed
 
 from guarismo.data.dataset import Dataset
 from guarismo.data.sources import LoadSettings, load
-from guarismo.models.fitting import STEPS_PER_CALL, arithmetic, compiled, one_epoch, wants_bfloat16
+from guarismo.models.fitting import STEPS_PER_CALL, arithmetic, compiled, epoch_chunks, one_epoch, wants_bfloat16
 from guarismo.models.settings import RECIPES, Settings
 from guarismo.progress import silent
 
@@ -90,16 +91,24 @@ def measure(pngs: Path, cache: Path) -> Iterator[Measured]:
     count = sum(map(len, dataset.splits.values()))
     yield Measured("PNG files → pack → Dataset", count, [once])
     yield Measured("the same, pack reopened", count, [timed(lambda: load(pngs, HOW))[1] for _ in range(REPEATS)])
+    yield Measured("reading an epoch of images, without any network", len(dataset.train), reading_of_ours(dataset))
     for recipe in ("poly-modality-cnn", "poly-modality-cnn-augmented"):
         settings = RECIPES[recipe]
         seconds = epoch_of_ours(dataset, settings)
         yield Measured(f"an epoch of {recipe}, batch {settings.batch_size}", len(dataset.train), [seconds])
-    yield epoch_of_keras(pngs, dataset, RECIPES["poly-modality-cnn"])
+    yield from epochs_of_keras(pngs, dataset, RECIPES["poly-modality-cnn"])
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
     start = perf_counter()
     return work(), perf_counter() - start
+
+
+def reading_of_ours(dataset: Dataset) -> list[float]:
+    """Every training image once, in a random order, as an epoch takes them from the pack."""
+    settings = RECIPES["poly-modality-cnn"]
+    turn = partial(epoch_chunks, dataset.train, settings, 1)
+    return [timed(lambda: sum(len(labels) for _, labels in turn()))[1] for _ in range(REPEATS)]
 
 
 def epoch_of_ours(dataset: Dataset, settings: Settings) -> float:
@@ -113,8 +122,8 @@ def compiled_as_asked(dataset: Dataset, settings: Settings) -> tuple[object, ker
         return compiled(dataset, settings)
 
 
-def epoch_of_keras(pngs: Path, dataset: Dataset, settings: Settings) -> Measured:
-    """The same network fed by Keras' own reader of folders, as its guide has it."""
+def epochs_of_keras(pngs: Path, dataset: Dataset, settings: Settings) -> Iterator[Measured]:
+    """The same network fed by Keras' own reader of folders, as its guide has it; and the reading alone."""
     _, trainer = compiled_as_asked(dataset, settings)
     with redirect_stdout(io.StringIO()):  # it tells its count whether asked or not
         batches, listing = timed(
@@ -132,13 +141,15 @@ def epoch_of_keras(pngs: Path, dataset: Dataset, settings: Settings) -> Measured
         )
     total = len(batches)
     run = min(total, MOST_BATCHES)
+    reckoned = "" if run == total else f" (reckoned from {run} of {total:,} batches)"
+    alone = timed(lambda: sum(1 for _ in batches.take(run)))[1] * total / run
+    what = f"reading an epoch by image_dataset_from_directory, without any network{reckoned}"
+    yield Measured(what, len(dataset.train), [alone])
     first = timed(lambda: trainer.fit(batches.take(run), shuffle=False, verbose=0))[1]
     what = f"an epoch of the same network by image_dataset_from_directory, batch {settings.batch_size}"
-    if run == total:
-        return Measured(what, len(dataset.train), [listing + first])
-    again = timed(lambda: trainer.fit(batches.take(run), shuffle=False, verbose=0))[1]  # what is compiled already
-    what += f" (reckoned from {run} of {total:,} batches)"
-    return Measured(what, len(dataset.train), [listing + first + again * (total - run) / run])
+    again = 0.0 if run == total else timed(lambda: trainer.fit(batches.take(run), shuffle=False, verbose=0))[1]
+    seconds = listing + first + again * (total - run) / run  # the second turn finds the step compiled
+    yield Measured(what + reckoned, len(dataset.train), [seconds])
 
 
 # The table

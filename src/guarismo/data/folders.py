@@ -46,7 +46,7 @@ MOST_NAMED = 100
 def list_images(folder: Path) -> Listing:
     """Every image file below the folder; hidden files, other suffixes and links to folders are left out.
 
-    (350,000 files: 1.3 s of one core, of which every line here is a part.)
+    One loop, without functions for its steps: 350,000 files in 1.4 s, of which the system takes 0.9.
     """
     files: list[File] = []
     folders: list[str] = []
@@ -54,17 +54,24 @@ def list_images(folder: Path) -> Listing:
     waiting = [""]
     while waiting:
         place = waiting.pop()
-        for entry in entries_of(folder / place):
-            name = entry.name
-            if name[0] == "." or name == "__MACOSX":
-                ignored += 1
-            elif name[name.rfind(".") :].lower() in IMAGE_SUFFIXES and entry.is_file():
-                files.append(described(place + name, entry))
-            elif entry.is_dir(follow_symlinks=False):
-                folders.append(place + name)
-                waiting.append(f"{place}{name}/")
-            else:
-                ignored += 1
+        path: Path | os.DirEntry[str] = folder / place
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    path, name = entry, entry.name
+                    if name[0] == "." or name == "__MACOSX":
+                        ignored += 1
+                    elif name[name.rfind(".") :].lower() in IMAGE_SUFFIXES and entry.is_file():
+                        about = entry.stat()
+                        changed = max(about.st_mtime_ns, about.st_ctime_ns)
+                        files.append(File(place + name, about.st_size, changed))
+                    elif entry.is_dir(follow_symlinks=False):
+                        folders.append(place + name)
+                        waiting.append(f"{place}{name}/")
+                    else:
+                        ignored += 1
+        except OSError as error:
+            raise cannot_read(in_text(os.fspath(path)), error) from None
     files.sort(key=itemgetter(0))
     return Listing(folder, tuple(files), tuple(sorted(folders)), ignored)
 
@@ -75,14 +82,6 @@ def entries_of(folder: Path) -> list[os.DirEntry[str]]:
             return list(entries)
     except OSError as error:
         raise cannot_read(folder, error) from None
-
-
-def described(path: str, entry: os.DirEntry[str]) -> File:
-    try:
-        about = entry.stat()
-    except OSError as error:
-        raise cannot_read(in_text(entry.path), error) from None
-    return File(path, about.st_size, max(about.st_mtime_ns, about.st_ctime_ns))
 
 
 @dataclass(frozen=True)
