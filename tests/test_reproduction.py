@@ -118,6 +118,12 @@ def test_the_photos_are_read_in_the_published_way_and_in_ours(photos, tmp_path):
     assert any("`guarismo read`: 2 of 2 right" in said for said in row.findings)
 
 
+def test_the_network_of_the_photos_is_trained_where_it_is_not_there(small_mnist, photos, tmp_path):
+    pytest.importorskip("keras", reason="training is the [train] extra")
+    row = reproduce("photos", tmp_path / "out", quick=True, photos=photos)
+    assert row.n == 2 and [each.name for each in rows_in(tmp_path / "out")] == ["mnist-cnn-bn", "photos"]
+
+
 def test_the_published_way_gives_the_network_the_whole_photo_as_it_is(photos, tmp_path):
     """Light paper stays light: a class by the brightness of rows answers nothing that it was trained for."""
     run = make_run(tmp_path / "run", bars_dataset(10, tuple("0123456789"), side=28))

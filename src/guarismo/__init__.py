@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     from guarismo.reading.reader import Reading as Reading
     from guarismo.reading.reader import open_reader as open_reader
     from guarismo.reading.reader import read as read
+    from guarismo.reproduction import reproduce as reproduce
     from guarismo.results.comparison import compare as compare
     from guarismo.results.evaluation import Evaluation as Evaluation
     from guarismo.results.evaluation import evaluate as evaluate
     from guarismo.results.evaluation import evaluate_run as evaluate_run
+    from guarismo.results.fusion import fuse as fuse
     from guarismo.results.report import write_report as write_report
 
 HOMES = {
@@ -64,7 +66,9 @@ HOMES = {
     "evaluate": "results.evaluation",
     "evaluate_run": "results.evaluation",
     "compare": "results.comparison",
+    "fuse": "results.fusion",
     "write_report": "results.report",
+    "reproduce": "reproduction",
     "GuarismoError": "errors",
 }
 

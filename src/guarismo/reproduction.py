@@ -115,7 +115,7 @@ def reproduce(
     Raises DataError where data are missing, RunError where the folder holds a run of other data or settings.
     """
     if name == "photos":
-        row = photos_row(folder, quick, photos)
+        row = photos_row(folder, quick, photos, progress)
     elif name == "poly-explore":
         row = explored_row(name, quick, progress)
     else:
@@ -227,10 +227,12 @@ def counted(found: Exploration) -> str:
 # photos
 
 
-def photos_row(folder: Path, quick: bool, photos: Path | None) -> Row:
-    """The six photos, as their authors gave them to `mnist-cnn-bn`, and as `read` reads them."""
-    network = open_run(folder / "mnist-cnn-bn")
+def photos_row(folder: Path, quick: bool, photos: Path | None, progress: Progress) -> Row:
+    """The six photos: as their authors gave them to `mnist-cnn-bn`, which is trained if need be, and as `read` does."""
     files = labelled_photos(photos or photos_folder())
+    if not (folder / "mnist-cnn-bn" / "model.onnx").exists():
+        reproduce("mnist-cnn-bn", folder, quick, progress=progress)
+    network = open_run(folder / "mnist-cnn-bn")
     answers = [published_answer(network, path) for path, _ in files]
     right = sum(digit == text for (digit, _), (_, text) in zip(answers, files, strict=True))
     began = datetime.now(UTC)
