@@ -456,6 +456,15 @@ def test_a_name_that_is_not_utf_8_can_be_written_anywhere(tmp_path):
     str(error.value).encode("utf-8")
 
 
+def test_the_size_is_that_of_the_pixels_where_the_header_of_a_damaged_heic_states_another(tmp_path):
+    damaged = bytearray(heic(Image.fromarray(NOISE[:16, :16])))
+    aperture = damaged.index(b"clap") + 4  # which 16 × 16 of the 64 × 64 coded pixels are meant
+    damaged[aperture + 24 : aperture + 28] = struct.pack(">i", -0x100030)  # its offset, far above
+    picture = only(write(tmp_path / "damaged.heic", bytes(damaged)))
+    assert picture.size == picture.pixels.shape[1::-1] == (16, 64)
+    assert picture.scale == 1
+
+
 # Any bytes at all
 
 

@@ -152,6 +152,8 @@ def photo(source: bytes | Path, name: str) -> Picture:
             if image.format in ("JPEG", "MPO"):
                 image.draft(None, (WORKING_SIDE, 1) if width >= height else (1, WORKING_SIDE))
             image.load()
+            if image.format == "HEIF":  # a damaged header may state another size than decoding finds
+                width, height = image.size
             note = orientation(image)
             pixels = turned(shrunk(reduced_pixels(image, max(1, max(image.size) // WORKING_SIDE))), note)
     except DataError:
