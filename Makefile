@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+TEXTS = $(VENV)/guarismo.pot
 
-.PHONY: help install demo test lint format bench bench-reading reader clean
+.PHONY: help install demo test lint format catalogues bench bench-reading reader clean
 
 help:  ## Print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -35,6 +36,12 @@ test: lint  ## Lint, then all the tests
 format: $(VENV)/.dev  ## Put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+catalogues: $(VENV)/.dev  ## Put the texts of the code into languages/*.po, new ones to be translated there
+	$(BIN)/pybabel -q extract -F pyproject.toml -k _ -k N_ -k choice:2 --no-location --sort-output -o $(TEXTS) src
+	for code in es pt; do $(BIN)/pybabel -q update -l $$code -i $(TEXTS) -o src/guarismo/languages/$$code.po \
+		--no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --width 120; done
+	rm $(TEXTS)
 
 bench: $(VENV)/.dev  ## Every benchmark that needs a few minutes only
 	$(BIN)/python benchmarks/road.py

@@ -4,7 +4,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from guarismo.results.charts import as_svg, confusion_chart, learning_curves, reliability_chart, sample_grid
+from guarismo.language import Language
+from guarismo.results.charts import as_svg, confusion_chart, learning_curves, places, reliability_chart, sample_grid
 from guarismo.results.evaluation import reliability_of
 
 EPOCHS = range(1, 9)
@@ -51,6 +52,29 @@ def test_the_kept_epoch_and_the_turn_are_marked():
     assert texts(learning_curves(HISTORY, "loss")) == ["training", "validation"]
     marked = {line.get_xdata()[0] for line in CHARTS["loss"]().axes[0].lines[2:]}
     assert marked == {3, 4}
+
+
+def test_numbers_on_the_axes_are_those_of_the_language():
+    spanish = as_svg(learning_curves(HISTORY, "loss", _=Language("es")))
+    written = [text.text for text in ET.fromstring(spanish).iter("text")]
+    assert any(re.fullmatch(r"0,\d+", text or "") for text in written)
+    assert not any(re.fullmatch(r"0\.\d+", text or "") for text in written)
+
+
+def test_a_loss_that_is_no_number_is_a_gap_in_the_line():
+    broken = [{**row, "loss": float("nan")} if row["epoch"] > 4 else row for row in HISTORY]
+    figure = learning_curves(broken, "loss")
+    assert np.isfinite(figure.axes[0].lines[0].get_ydata()).sum() == 4
+    assert texts(figure) == ["training", "validation"]
+    everything = [{**row, "loss": float("nan"), "validation_loss": float("nan")} for row in HISTORY]
+    assert "<svg" in as_svg(learning_curves(everything, "loss"))
+
+
+def test_places_are_where_the_drawing_has_its_points():
+    figure = learning_curves(HISTORY, "loss")
+    dots = re.findall(r'<use href="#[^"]+" x="([\d.]+)" y="([\d.]+)" style="fill: var\(--training', as_svg(figure))
+    found = places(figure, [(row["epoch"], row["loss"]) for row in HISTORY])
+    assert np.abs(found - np.array(dots, dtype=float)).max() < 0.01
 
 
 def test_labels_of_lines_that_end_together_stand_apart():

@@ -267,6 +267,9 @@ LIGHT = {
     "--help": ("onnxruntime", "scipy", "sklearn", "matplotlib", "tensorflow"),
     "data list": ("onnxruntime", "scipy", "sklearn", "matplotlib", "tensorflow", "pyarrow", "PIL", "requests"),
     "evaluate {run}": ("tensorflow", "sklearn", "matplotlib"),
+    "explore digits --out {out}": ("tensorflow",),
+    "diagnose {run}": ("tensorflow", "matplotlib"),
+    "why {run} --out {out}.png": ("tensorflow",),
     "report {run} --out {out}": ("tensorflow", "sklearn"),
     "train digits --model forest --out {out}": ("tensorflow",),
 }
@@ -276,7 +279,7 @@ LIGHT = {
 def test_commands_import_only_what_they_need(tmp_path, forest, line):
     """In a process of its own: seconds at every call are lost by one careless import."""
     words = line.format(run=forest, out=tmp_path / "page.html").split()
-    if words[0] == "report":
+    if words[0] in ("why", "report"):
         main(["evaluate", str(forest)])
     program = (
         "import sys; from guarismo.cli import main; main(sys.argv[1:])\n"

@@ -13,9 +13,9 @@ from guarismo.data.dataset import UNKNOWN, Dataset, Mapped, Split, empty_like
 from guarismo.errors import RunError
 from guarismo.models.runs import commit, open_run
 from guarismo.results import fusion
-from guarismo.results.comparison import mcnemar
 from guarismo.results.evaluation import evaluate, wilson
 from guarismo.results.fusion import blackened, fuse, present_views, product, subsets_of, view_probabilities, vote
+from guarismo.results.luck import mcnemar
 from guarismo.terminal import print_fusion
 from tiny_run import bars, bars_dataset, make_run
 
@@ -202,7 +202,7 @@ def test_views_that_are_the_same_image_bring_nothing_and_the_sentence_says_so(si
 
 def test_the_sentence_says_what_is_more_than_luck(single):
     found = fuse(single, views_dataset())
-    share = f"{100 * found.together.accuracy:.2f} % ("
+    share = f"{100 * found.together.accuracy:.2f}\u202f% ("
     assert found.sentence.startswith(f"3 views by product: {share}")
     assert f"of {TEST} samples right" in found.sentence and "from one view" in found.sentence
     pair = found.pairs[0]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from guarismo.errors import RunError
 from guarismo.models import runs
 from guarismo.models.runs import claimed, commit, new_folder, open_run, open_session
+from guarismo.results.account import account
 from guarismo.results.evaluation import evaluate_run
-from guarismo.results.report import render
 from tiny_run import bars_dataset, full_disk, linear_model, make_run
 
 
@@ -132,7 +132,8 @@ def test_whatever_value_is_changed_a_run_works_or_is_refused_in_words(tmp_path_f
         opened = open_run(folder)
         opened.predict(dataset.test.images)
         evaluate_run(opened, dataset)
-        render([opened], dataset)
+        account([opened], dataset)
+        opened._repr_html_()
 
 
 @given(content=st.binary(max_size=200) | st.just(b"[" * 100_000))

@@ -8,12 +8,15 @@ import pytest
 
 from guarismo.data.exploration import explore
 from guarismo.data.leaks import find_leaks
+from guarismo.data.sources import load
 from guarismo.reading.adaptation import Adaptation
-from guarismo.results.diagnosis import overfitting
+from guarismo.results.diagnosis import diagnose
+from guarismo.results.finding import Finding
 from guarismo.results.scoring import Label, score
 from guarismo.terminal import (
     print_adaptation,
     print_exploration,
+    print_findings,
     print_leaks,
     print_page,
     print_run,
@@ -169,10 +172,66 @@ def test_an_exploration_counts_modalities_where_there_are_any(capsys):
     assert "modality" not in capsys.readouterr().out
 
 
+def test_an_exploration_sums_up_how_each_class_varies(capsys):
+    dataset = load("digits")
+    split = replace(
+        dataset.train, images=np.where(dataset.train.labels[:, None, None, None] == 4, 0, dataset.train.images)
+    )
+    found = explore(replace(dataset, train=split, test=replace(dataset.test, groups=None)))
+    print_exploration(found)
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].split() == ["class", "train", "validation", "test", "slant", "stroke", "holes", "aspect", "ink"]
+    slant, holed = found.variation["slant"][8].median, found.variation["holes"][8].holed
+    assert out[9].split()[:5] == ["8", "350", "50", "100", f"{slant:.0f}°"] and f" {100 * holed:.0f} % " in out[9]
+    assert out[5].split() == ["4", "350", "50", "100", *"–––––"]
+    assert "  of the 90.00 % of images whose ink can be told from an even ground" in out
+    assert any(line.endswith("; blank: 350") for line in out)
+
+
+def test_an_exploration_tells_what_lies_between_writers(capsys):
+    dataset = bars_dataset(grouped_by="writer")
+    print_exploration(explore(dataset))
+    assert "writers; of the variance" not in capsys.readouterr().out
+    digits = load("digits")
+    train = replace(digits.train, groups=np.arange(3500) // 7)
+    print_exploration(explore(replace(digits, train=train, grouped_by="writer")))
+    assert "500 writers; of the variance inside a class lies between them: slant " in capsys.readouterr().out
+
+
 def test_a_training_that_over_fits_is_told_with_its_remedy(tmp_path, capsys):
     run = make_run(tmp_path / "run", bars_dataset())
-    print_run(run, overfitting(run.history))
+    print_run(run, diagnose(run))
     out = capsys.readouterr().out
     assert "over-fits from epoch 3" in out and "--patience" in out
-    print_run(run, None)
+    print_run(run, ())
     assert "over-fits" not in capsys.readouterr().out
+
+
+def findings(count: int) -> list[Finding]:
+    return [
+        Finding(f"fault {k}", 1.0, f"Fault {k} is [bold]{{share:percent}}[/bold].", "Mend it.", {"share": 0.5})
+        for k in range(count)
+    ]
+
+
+def test_after_a_training_the_gravest_findings_are_told(tmp_path, capsys):
+    run = make_run(tmp_path / "run", bars_dataset())
+    print_run(run, findings(5))
+    out = capsys.readouterr().out
+    assert [f"Fault {k} is" in out for k in range(5)] == [True, True, True, False, False]
+    assert f"2 more: guarismo diagnose {run.folder}" in out
+
+
+def test_findings_are_told_as_they_are_with_their_first_images(tmp_path, capsys):
+    run = make_run(tmp_path / "run", bars_dataset())
+    shown = replace(findings(1)[0], split="validation", images=np.arange(1_200))
+    print_findings(run, "validation", [shown], ("leaks", "over-fitting"))
+    assert capsys.readouterr().out.splitlines() == [
+        "Fault 0 is [bold]50.00 %[/bold].",
+        "  Mend it.",
+        "  Images of validation, counted from 0: 0, 1, 2, 3, 4, 5, 6, 7, … (1,200)",
+        "",
+        "run, validation images: looked for leaks, over-fitting.",
+    ]
+    print_findings(run, "test", [], ("leaks",))
+    assert capsys.readouterr().out == "Nothing wrong was found. run, test images: looked for leaks.\n"

@@ -40,10 +40,13 @@ def bars_dataset(
 
 
 def linear_model(classes: int, shape: tuple[int, int, int], sharpness: float) -> bytes:
-    """uint8 (n, *shape) → softmax over the mean brightness of each class's row."""
+    """uint8 (n, *shape) → softmax over the mean brightness of each class's row, or its pixel where rows are too few."""
     weights = np.zeros((*shape, classes), dtype=np.float32)
     for k in range(classes):
-        weights[2 * k + 1, :, :, k] = sharpness / shape[1] / shape[2] / 255
+        if 2 * classes <= shape[0]:
+            weights[2 * k + 1, :, :, k] = sharpness / shape[1] / shape[2] / 255
+        else:
+            weights.reshape(-1, classes)[k, k] = sharpness / 255
     nodes = [
         helper.make_node("Cast", ["images"], ["real"], to=TensorProto.FLOAT),
         helper.make_node("Flatten", ["real"], ["flat"]),

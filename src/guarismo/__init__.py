@@ -35,12 +35,24 @@ if TYPE_CHECKING:
     from guarismo.reading.reader import open_reader as open_reader
     from guarismo.reading.reader import read as read
     from guarismo.reproduction import reproduce as reproduce
+    from guarismo.results.charts import confusion_chart as confusion_chart
+    from guarismo.results.charts import learning_curves as learning_curves
+    from guarismo.results.charts import reliability_chart as reliability_chart
+    from guarismo.results.charts import sample_grid as sample_grid
+    from guarismo.results.charts import save_figure as save_figure
     from guarismo.results.comparison import compare as compare
+    from guarismo.results.diagnosis import diagnose as diagnose
     from guarismo.results.evaluation import Evaluation as Evaluation
     from guarismo.results.evaluation import evaluate as evaluate
     from guarismo.results.evaluation import evaluate_run as evaluate_run
     from guarismo.results.fusion import fuse as fuse
     from guarismo.results.report import write_report as write_report
+    from guarismo.results.survey import write_survey as write_survey
+    from guarismo.results.trackers import to_mlflow as to_mlflow
+    from guarismo.results.trackers import to_tensorboard as to_tensorboard
+    from guarismo.results.why import explain as explain
+    from guarismo.results.why_picture import why_figure as why_figure
+    from guarismo.terminal import showing as showing
 
 HOMES = {
     "Dataset": "data.dataset",
@@ -49,6 +61,7 @@ HOMES = {
     "SOURCES": "data.known",
     "load": "data.sources",
     "explore": "data.exploration",
+    "write_survey": "results.survey",
     "Settings": "models.settings",
     "RECIPES": "models.settings",
     "MODELS": "models.training",
@@ -65,10 +78,21 @@ HOMES = {
     "Evaluation": "results.evaluation",
     "evaluate": "results.evaluation",
     "evaluate_run": "results.evaluation",
+    "diagnose": "results.diagnosis",
+    "explain": "results.why",
     "compare": "results.comparison",
     "fuse": "results.fusion",
+    "learning_curves": "results.charts",
+    "confusion_chart": "results.charts",
+    "reliability_chart": "results.charts",
+    "sample_grid": "results.charts",
+    "why_figure": "results.why_picture",
+    "save_figure": "results.charts",
     "write_report": "results.report",
+    "to_tensorboard": "results.trackers",
+    "to_mlflow": "results.trackers",
     "reproduce": "reproduction",
+    "showing": "terminal",
     "GuarismoError": "errors",
 }
 

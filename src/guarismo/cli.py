@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, make_dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
@@ -16,10 +17,10 @@ from guarismo.errors import DataError, GuarismoError, RunError, unknown
 from guarismo.models.runs import open_run, write_out
 from guarismo.models.settings import RECIPES, Settings
 from guarismo.models.training import MODELS, check_trainable, check_unfinished, machine, resume
-from guarismo.results.diagnosis import overfitting
 from guarismo.terminal import (
     json_line,
     percent,
+    plain,
     print_adaptation,
     print_architecture,
     print_comparison,
@@ -27,7 +28,9 @@ from guarismo.terminal import (
     print_dataset,
     print_evaluation,
     print_experiments,
+    print_explanations,
     print_exploration,
+    print_findings,
     print_fusion,
     print_json,
     print_page,
@@ -39,6 +42,7 @@ from guarismo.terminal import (
     showing,
     warn,
 )
+from guarismo.watching import watching
 
 
 def error_line(error: CycloptsError) -> str:
@@ -98,6 +102,7 @@ def lab(
     *,
     out: Path | None = None,
     seed: int = 0,
+    lang: str = "en",
     json: Json = False,
     loading: Loading = AS_LOADED,
 ) -> None:
@@ -113,12 +118,16 @@ def lab(
         Folder for the runs and the report. A laboratory that was cut off goes on where it stopped.
     seed
         Start of all randomness.
+    lang
+        The language of the report: en, es or pt.
     """
     from guarismo.lab import LAB, lab_folder, run_model
+    from guarismo.language import language
     from guarismo.reading.reader import SAMPLES, read
     from guarismo.results.comparison import compare
     from guarismo.results.report import write_report
 
+    chosen = language(lang)
     dataset = load_shown(source, loading, json)
     for settings in LAB.values():
         check_trainable(dataset, settings)
@@ -130,7 +139,7 @@ def lab(
         runs.append(run)
         if not json:
             say(f"  {name}: {percent(evaluation.accuracy)} of {evaluation.n:,} test images right")
-    comparison, report = compare(runs), write_report(runs, dataset, folder / "report.html")
+    comparison, report = compare(runs), write_report(runs, dataset, folder / "report.html", chosen)
     photos = [read(path)[0] for path in sorted(SAMPLES.glob("*.jpg"))]
     if json:
         print_json({**comparison.as_json(), "report": str(report), "photos": [photo.as_json() for photo in photos]})
@@ -249,20 +258,34 @@ def data_make(
 
 
 @app.command
-def explore(source: str, *, picture: Path | None = None, json: Json = False, loading: Loading = AS_LOADED) -> None:
-    """What is in the data: counts, balance, pixels, duplicates, and what training shares with the other parts.
+def explore(
+    source: str,
+    *,
+    out: Path | None = None,
+    lang: str = "en",
+    picture: Path | None = None,
+    json: Json = False,
+    loading: Loading = AS_LOADED,
+) -> None:
+    """What is in the data: counts, balance, pixels, how each class varies, copies, and what the parts share.
 
-    guarismo explore digits --picture samples.png
+    guarismo explore digits --out digits.html
 
     Parameters
     ----------
     source
         A name from `guarismo data list`, or a path.
+    out
+        Also write a page of it, with images: a self-contained HTML file.
+    lang
+        The language of the page: en, es or pt.
     picture
         Also draw samples of each class, into this PNG, SVG or PDF file.
     """
     from guarismo.data.exploration import explore as look
+    from guarismo.language import language
 
+    chosen = language(lang)
     dataset = load_shown(source, loading, json)
     with showing("Looking for leaks") as progress:
         exploration = look(dataset, progress)
@@ -271,6 +294,12 @@ def explore(source: str, *, picture: Path | None = None, json: Json = False, loa
         from guarismo.results.charts import sample_grid, save_figure
 
         save_figure(sample_grid(*dataset.samples()), picture)
+    if out is not None:
+        from guarismo.results.survey import write_survey
+
+        write_survey(exploration, dataset, out, chosen)
+    if not json:
+        say(f"Page: {out}" if out else "With the images behind it, as a page: --out page.html")
 
 
 @app.command
@@ -309,6 +338,7 @@ def train(
     recipe: str | None = None,
     out: Path | None = None,
     resume: Path | None = None,
+    watch: bool = False,
     json: Json = False,
     training: Training = AS_SET,
     loading: Loading = AS_LOADED,
@@ -327,31 +357,35 @@ def train(
         Folder for the run, instead of a new one under runs/.
     resume
         Go on with a run that was cut off, with its own settings; SOURCE only where its data have moved.
+    watch
+        Show the curves while it trains; where there is no terminal, a line for each epoch.
     """
     from guarismo.models.training import train as fit
+    from guarismo.results.diagnosis import diagnose
 
     if resume is not None:
         if recipe or out or given(training):
             raise RunError("--resume goes on with the run's own settings. Leave out every other option of training.")
-        run = go_on(resume, source, loading, json)
+        run = go_on(resume, source, loading, json, watch)
     elif source is None:
         raise RunError("Name a SOURCE to train on (`guarismo data list` shows them), or a run with --resume.")
     else:
         settings = chosen_settings(recipe, given(training))
         dataset = load_shown(source, loading, json)
-        with showing(f"Training {settings.model}") as progress:
+        with watching(settings.model) if watch else showing(f"Training {settings.model}") as progress:
             run = fit(dataset, settings, out, progress)
-    print_json(train_json(run)) if json else print_run(run, overfitting(run.history))
+    print_json(train_json(run)) if json else print_run(run, diagnose(run))
 
 
-def go_on(folder: Path, source: str | None, loading: Any, quiet: bool) -> Any:
+def go_on(folder: Path, source: str | None, loading: Any, quiet: bool, watch: bool) -> Any:
     """The run in `folder`, trained to its end on the data that it began with."""
     run = open_run(folder)
     check_unfinished(run)
     dataset = data_of(run, source, loading)
     if not quiet:
         say(f"{run.folder}: going on after epoch {len(run.history)} of {run.settings.epochs}")
-    with showing(f"Training {run.settings.model}") as progress:
+    model = run.settings.model
+    with watching(model, run.history) if watch else showing(f"Training {model}") as progress:
         return resume(run, dataset, progress)
 
 
@@ -468,6 +502,43 @@ def evaluate(run: Path, source: str | None = None, *, json: Json = False, loadin
     print_confusion("test", evaluation.confusion, evaluation.class_names)
 
 
+@app.command(name="diagnose")
+def diagnose_(
+    run: Path,
+    source: str | None = None,
+    *,
+    split: Literal["validation", "test"] = "validation",
+    json: Json = False,
+    loading: Loading = AS_LOADED,
+) -> None:
+    """What is wrong with a run, the gravest first, and what to do about it.
+
+    guarismo diagnose runs/digits_cnn_1
+
+    Parameters
+    ----------
+    run
+        Folder of a run; of one that was cut off, its curves are looked at.
+    source
+        The run's data, only where they have moved since the training.
+    split
+        Whose answers are looked at: validation, or test once the run is evaluated (what is mended after a look at the
+        test images is no longer measured by them).
+    """
+    from guarismo.results.diagnosis import diagnose, gather, looked_for
+
+    opened = open_run(run)
+    dataset = data_of(opened, source, loading) if opened.finished else None
+    with showing("Diagnosing") as progress:
+        found = diagnose(opened, dataset, split, progress)
+    names = looked_for(gather(opened, dataset, split))
+    if json:
+        findings = [finding.as_json() for finding in found]
+        print_json({"run": str(run), "split": split, "looked_for": list(names), "findings": findings})
+        return
+    print_findings(opened, split, found, names)
+
+
 @app.command
 def predict(
     run: Path, source: str, *, out: Path | None = None, json: Json = False, loading: Loading = AS_LOADED
@@ -487,12 +558,16 @@ def predict(
     out
         The CSV file; without it, the lines are printed.
     """
+    from guarismo.results.shift import shift_of
+
     opened = open_run(run)
     with showing(f"Loading {source}") as progress:
         split, notes = load_whole(source, opened.shape, replace(LoadSettings(), **given(loading)), progress)
     for note in notes:
         warn(note)
     probabilities = opened.predict(split.images)
+    if shifted := shift_of(opened, split.images, probabilities):
+        warn(plain(f"{shifted.sentence()} {shifted.remedy()}"))
     names = [""] * len(split) if split.names is None else split.names.tolist()
     rows = [
         {"index": index, "name": name, "class": opened.class_names[answer], "confidence": round(float(sure), 4)}
@@ -535,6 +610,43 @@ def compare(*run: Path, json: Json = False) -> None:
 
 
 @app.command
+def why(run: Path, *index: int, out: Path = Path("why.png"), source: str | None = None, json: Json = False) -> None:
+    """Why test images are answered as they are: what speaks for it, the nearest training images, what would change it.
+
+    guarismo why runs/digits_cnn_1 --out why.png
+
+    Parameters
+    ----------
+    run
+        Folder of an evaluated run.
+    index
+        Numbers of test images, from 0; without them, the most confident errors.
+    out
+        The picture to draw: PNG, SVG or PDF.
+    source
+        The run's data, only where they have moved since the training.
+    """
+    from guarismo.results.charts import save_figure
+    from guarismo.results.why import explain, fragility, named_or_hardest
+    from guarismo.results.why_picture import why_figure
+
+    opened = open_run(run)
+    chosen = named_or_hardest(opened, index)
+    dataset = data_of(opened, source, AS_LOADED)
+    with showing("Asking why") as progress:
+        explanations = explain(opened, dataset, chosen, progress)
+    fragile = fragility(opened, dataset.test.images, dataset.test.labels)
+    save_figure(why_figure(explanations, opened), out)
+    if json:
+        for each in explanations:
+            print_json(each.as_json(opened))
+        print_json({"fragility": None if fragile is None else asdict(fragile)})
+        return
+    print_explanations(explanations, opened, fragile)
+    say(f"Picture: {out}")
+
+
+@app.command
 def fuse(run: Path, source: str | None = None, *, json: Json = False, loading: Loading = AS_LOADED) -> None:
     """Answer samples from several views of them, and say what each further view brings.
 
@@ -563,27 +675,66 @@ def fuse(run: Path, source: str | None = None, *, json: Json = False, loading: L
 
 
 @app.command
-def report(*run: Path, out: Path = Path("report.html"), source: str | None = None) -> None:
-    """One self-contained HTML page about one run or several.
+def report(
+    *run: Path, out: Path | None = None, format: str | None = None, lang: str = "en", source: str | None = None
+) -> None:
+    """What happened, why, and what to do, as one file: a page, a PDF, Markdown or a notebook.
 
-    guarismo report runs/digits_cnn_1 --out report.html
+    guarismo report runs/digits_cnn_1 --lang es --out informe.pdf
 
     Parameters
     ----------
     run
         Folders of evaluated runs.
     out
-        The page to write.
+        The file to write; by default report.html, or report with the suffix of the format.
+    format
+        html, pdf, md or ipynb; by default that of the suffix of --out.
+    lang
+        en, es or pt.
     source
         The runs' data, only where they have moved since the training.
     """
-    from guarismo.results.report import write_report
+    from guarismo.language import language
+    from guarismo.results.report import known_format, write_report
 
     if not run:
         raise RunError("Name the folder of a run. `guarismo train` prints it.")
+    chosen, place = language(lang), out or Path(f"report.{format or 'html'}")
+    known_format(place, format)
     opened = [open_run(folder) for folder in run]
     dataset = data_of(opened[0], source, AS_LOADED)
-    say(f"Report: {write_report(opened, dataset, out)}")
+    with showing("Writing") as progress:
+        write_report(opened, dataset, place, chosen, format, progress)
+    say(f"Report: {place}")
+
+
+@app.command
+def track(*run: Path, to: str = "tensorboard", out: str | None = None) -> None:
+    """Hand runs to a tracker: curves, settings, final figures. Tracked again, a run is there once.
+
+    guarismo track runs/digits_cnn_1 --to tensorboard --out tensorboard
+
+    Parameters
+    ----------
+    run
+        Folders of runs.
+    to
+        tensorboard or mlflow.
+    out
+        A folder for TensorBoard; the address of a server or database for MLflow [default: sqlite:///mlflow.db].
+    """
+    from guarismo.results.trackers import TRACKERS
+
+    if to not in TRACKERS:
+        raise RunError(unknown("tracker", to, TRACKERS))
+    if not run:
+        raise RunError("Name the folder of a run. `guarismo train` prints it.")
+    tracker = TRACKERS[to]
+    place = out or tracker.place
+    for folder in run:
+        say(f"{folder}: {tracker.track(open_run(folder), place)}")
+    say(f"Look at it with: {tracker.viewer} {quote(place)}")
 
 
 @app.command
@@ -646,7 +797,7 @@ def import_(
     check_trust(file, trust)
     dataset = load_shown(source, loading, json)
     made = import_keras(file, dataset, out, white, trust)
-    print_json(train_json(made)) if json else print_run(made, None)
+    print_json(train_json(made)) if json else print_run(made, ())
 
 
 @app.command(name="read")

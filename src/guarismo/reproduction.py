@@ -22,7 +22,7 @@ from guarismo.models.training import fit_into
 from guarismo.progress import Progress, silent
 from guarismo.reading.reader import read
 from guarismo.results.comparison import compare
-from guarismo.results.diagnosis import overfitting
+from guarismo.results.curves import memorised, overfitting
 from guarismo.results.evaluation import evaluate_run, wilson
 from guarismo.results.scoring import read_labels
 
@@ -170,12 +170,15 @@ def loading_of(experiment: Experiment, quick: bool) -> LoadSettings:
 
 def findings_of(experiment: Experiment, run: Run, quick: bool) -> tuple[str, ...]:
     """What the curves tell, beside what the authors told."""
+    metrics = run.about["metrics"]
     said = [f"Its authors: {experiment.told}."] if experiment.told else []
     said.append(
-        f"{100 * run.about['metrics']['train_accuracy']:.2f} % of the training images right; "
-        f"{len(run.history) or 'no'} epochs."
+        f"{100 * metrics['train_accuracy']:.2f} % of the training images right; {len(run.history) or 'no'} epochs."
     )
     found = overfitting(run.history)
+    if found is None and run.history:
+        count = run.about["data"]["counts"]["validation"]
+        found = memorised(metrics["train_accuracy"], metrics["validation_accuracy"], count)
     if found:
         said.append(found.sentence() + (" That contradicts its authors." if experiment.overfits is False else ""))
     elif experiment.overfits and not quick:

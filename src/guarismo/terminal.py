@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+from markupsafe import Markup
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from guarismo.language import NARROW
 from guarismo.models.runs import quoted
 from guarismo.progress import Progress, silent
 
 if TYPE_CHECKING:
     from guarismo.data.dataset import Dataset
-    from guarismo.data.exploration import Exploration
+    from guarismo.data.exploration import Exploration, Variation
     from guarismo.data.leaks import Leaks
     from guarismo.models.runs import Run
     from guarismo.reading.adaptation import Adaptation
     from guarismo.reproduction import Experiment
     from guarismo.reproduction import Row as Reproduced
-    from guarismo.results.comparison import Comparison
-    from guarismo.results.diagnosis import Overfitting
+    from guarismo.results.comparison import Comparison, GroupPair, Pair
     from guarismo.results.evaluation import Evaluation
+    from guarismo.results.finding import Finding
     from guarismo.results.fusion import Fusion
     from guarismo.results.scoring import Score
+    from guarismo.results.why import Explanation, Fragility
 
 WIDE = 1000
 """Columns where stdout is a file or a pipe: a program that reads our tables must not find them cut."""
@@ -53,8 +57,16 @@ FACTS: dict[str, Callable[[Any], str]] = {
 
 
 @contextmanager
-def showing(title: str) -> Iterator[Progress]:
-    """A progress line on stderr while the block works; nothing where stderr is no terminal."""
+def showing(title: str = "Working") -> Iterator[Progress]:
+    """A progress line while the block works: on stderr, or in the cell of a notebook; nothing where neither is there.
+
+    with guarismo.showing("Training") as progress:
+        run = guarismo.train(dataset, progress=progress)
+    """
+    if err.is_jupyter:
+        with showing_in_cell(title) as progress:
+            yield progress
+        return
     if not err.is_terminal:
         yield silent
         return
@@ -74,6 +86,37 @@ def showing(title: str) -> Iterator[Progress]:
             live.update(task, completed=done, total=total, facts=written(facts))
 
         yield show
+
+
+@contextmanager
+def showing_in_cell(title: str) -> Iterator[Progress]:
+    """The same in a notebook, as HTML that stays (rich's own way needs ipywidgets, and leaves nothing behind)."""
+    from IPython.display import HTML, display
+
+    began = drawn = time.monotonic()
+    latest = ""
+    ending = "stopped after "
+    cell = display(HTML(cell_line(title, 0, 0, "")), display_id=True)
+
+    def show(done: int, total: int, **facts: object) -> None:
+        nonlocal drawn, latest
+        latest = written(facts)
+        if time.monotonic() - drawn > 0.2:
+            drawn = time.monotonic()
+            cell.update(HTML(cell_line(title, done, total, latest)))
+
+    try:
+        yield show
+        ending = ""
+    finally:
+        words = [f"{title}: {ending}{time.monotonic() - began:.1f} s", *([latest] if latest else [])]
+        cell.update(HTML(Markup("<div>{}</div>").format(" · ".join(words))))
+
+
+def cell_line(title: str, done: int, total: int, words: str) -> Markup:
+    """Title, bar and words; the browser draws the bar, on the page's own colours."""
+    share = Markup(' value="{}" max="{}"').format(done, total) if total else Markup()
+    return Markup('<div>{} <progress{} style="vertical-align:middle"></progress> {}</div>').format(title, share, words)
 
 
 def written(facts: Mapping[str, object]) -> str:
@@ -123,26 +166,55 @@ def print_dataset(dataset: Dataset) -> None:
 
 
 def print_exploration(exploration: Exploration) -> None:
-    """Images per class and split, then a line for each thing worth knowing."""
+    """Images per class and split and how they vary, then a line for each thing worth knowing."""
     splits = list(exploration.counts)
+    shapes = list(SHAPES) if exploration.shaped else []
     rows = [
-        (name, *(f"{exploration.counts[split][index]:,}" for split in splits))
-        for index, name in enumerate(exploration.class_names)
+        (
+            name,
+            *(f"{exploration.counts[split][label]:,}" for split in splits),
+            *(shape_of(exploration.variation[shape][label], shape) for shape in shapes),
+        )
+        for label, name in enumerate(exploration.class_names)
     ]
     if rows:
-        print_table(("class", *splits), rows, right=range(1, len(splits) + 1))
+        print_table(("class", *splits, *shapes), rows, right=range(1, len(splits) + len(shapes) + 1))
+    if rows and shapes:
+        say(
+            f"Slant, stroke, aspect (width / height) and ink: medians of {exploration.shown}; holes: how many have any."
+        )
+    if rows and 0 < exploration.shaped < 1:
+        say(f"  of the {percent(exploration.shaped)} of images whose ink can be told from an even ground")
     if exploration.balance:
         say(f"Commonest class for each image of the rarest, in training: {exploration.balance:.2f}")
     for split, pixels in exploration.pixels.items():
         figures = f"mean {pixels.mean:.1f}, deviation {pixels.deviation:.1f}, {percent(pixels.zeros)} zero"
-        say(f"Pixels of {split}: {figures}; exact copies inside: {exploration.repeats[split]:,}")
+        blank = f"; blank: {len(exploration.blank[split]):,}" if len(exploration.blank[split]) else ""
+        say(f"Pixels of {split}: {figures}; exact copies inside: {exploration.repeats[split]:,}{blank}")
     for split, table in (exploration.modalities or {}).items():
         say(f"\n{split}: images of each modality and digit")
         counts = [(f"m{number}", *(f"{count:,}" for count in row)) for number, row in enumerate(table.tolist())]
         print_table(("modality", *map(str, range(table.shape[1]))), counts, right=range(1, table.shape[1] + 1))
     if exploration.contradictions:
         say(f"Contradiction: {exploration.contradictions:,} images occur with different labels.")
+    if exploration.groups and exploration.leaks.grouped_by == "writer" and exploration.groups.shares:
+        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in exploration.groups.shares.items())
+        say(f"{exploration.groups.groups:,} writers; of the variance inside a class lies between them: {shares}")
     print_leaks(exploration.leaks)
+
+
+SHAPES: dict[str, Callable[[Variation], str]] = {
+    "slant": lambda each: f"{round(each.median)}°",
+    "stroke": lambda each: f"{each.median:.1f} px",
+    "holes": lambda each: f"{100 * each.holed:.0f} %",
+    "aspect": lambda each: f"{each.median:.2f}",
+    "ink": lambda each: f"{100 * each.median:.0f} %",
+}
+"""How a class is summed up in each measure."""
+
+
+def shape_of(variation: Variation | None, name: str) -> str:
+    return "–" if variation is None else SHAPES[name](variation)
 
 
 MOST_PAIRS = 3
@@ -181,8 +253,12 @@ def print_architecture(rows: Sequence[Mapping[str, Any]]) -> None:
     print_table(("layer", "output", "parameters"), table, right=(1, 2))
 
 
-def print_run(run: Run, found: Overfitting | None) -> None:
-    """What a training came to, what its curves tell, and what to do next."""
+MOST_FINDINGS = 3
+"""Findings told after a training; the rest by `guarismo diagnose`."""
+
+
+def print_run(run: Run, found: Sequence[Finding]) -> None:
+    """What a training came to, the gravest of what is wrong with it, and what to do next."""
     metrics = run.about["metrics"]
     kept = run.about["facts"].get("kept_epoch")
     epochs = f"epoch {kept} of {len(run.history)} kept, " if kept else ""
@@ -190,9 +266,33 @@ def print_run(run: Run, found: Overfitting | None) -> None:
         f"{run.settings.model}: {run.about['parameters']:,} parameters, {epochs}"
         f"validation accuracy {percent(metrics['validation_accuracy'])}, {run.about['seconds']['train']:.1f} s"
     )
-    if found:
-        say(f"{found.sentence()} {found.remedy()}")
+    for finding in found[:MOST_FINDINGS]:
+        say(f"{plain(finding.sentence())} {plain(finding.remedy())}")
+    if len(found) > MOST_FINDINGS:
+        say(f"{len(found) - MOST_FINDINGS} more: guarismo diagnose {quoted(run.folder)}")
     say(f"Run: {run.folder}\nNext: guarismo evaluate {quoted(run.folder)}")
+
+
+MOST_NAMED = 8
+"""Images of a finding that are named by their number."""
+
+
+def print_findings(run: Run, split: str, found: Sequence[Finding], looked_for: Sequence[str]) -> None:
+    """Each finding as a sentence, with what to do and the images that show it; then what was looked for."""
+    for finding in found:
+        say(plain(finding.sentence()))
+        say(f"  {plain(finding.remedy())}")
+        if len(finding.images):
+            rest = f", … ({len(finding.images):,})" if len(finding.images) > MOST_NAMED else ""
+            named = ", ".join(map(str, finding.images[:MOST_NAMED].tolist()))
+            say(f"  Images of {finding.split}, counted from 0: {named}{rest}")
+    said = f"{run.name}, {split} images: looked for {', '.join(looked_for)}."
+    say(f"\n{said}" if found else f"Nothing wrong was found. {said}")
+
+
+def plain(sentence: str) -> str:
+    """A sentence for the terminal: its narrow spaces as wide ones, which every font and program knows."""
+    return sentence.replace(NARROW, " ")
 
 
 def print_evaluation(run: Run, evaluation: Evaluation) -> None:
@@ -224,7 +324,7 @@ def print_confusion(name: str, confusion: Any, class_names: Sequence[str]) -> No
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """A row per run, the best first, and whether it is better by more than luck."""
+    """A row per run, the best first, what divides it from the others, and whether it is better by more than luck."""
     rows = [
         (
             row.name,
@@ -235,12 +335,78 @@ def print_comparison(comparison: Comparison) -> None:
             "–" if row.train_seconds is None else f"{row.train_seconds:.1f} s",
             f"{row.parameters:,}",
             f"{row.bytes / 1e6:.1f} MB",
+            f"{row.images_per_second:,.0f}",
         )
         for row in comparison.rows
     ]
-    headings = ("run", "model", "accuracy", "95 % interval", "loss", "training", "parameters", "file")
-    print_table(headings, rows, right=range(2, 8))
+    headings = ("run", "model", "accuracy", "95 % interval", "loss", "training", "parameters", "file", "images/s")
+    print_table(headings, rows, right=range(2, 9))
+    print_pairs(comparison)
+    if comparison.grouped:
+        print_groups(comparison)
     say(f"\n{comparison.sentence}\n{comparison.recommendation}")
+
+
+def print_pairs(comparison: Comparison) -> None:
+    """The best run against each other one, image by image; p for the pair and for all pairs."""
+    rows = [
+        (
+            pair.other,
+            f"{pair.only_best:,}",
+            f"{pair.only_other:,}",
+            f"{pair.both_wrong:,}",
+            *difference(pair),
+        )
+        for pair in comparison.pairs
+    ]
+    headings = (f"{comparison.best.name} against", "only it right", "only the other", "neither", *DIFFERENCE)
+    say("")
+    print_table(headings, rows, right=range(1, 8))
+
+
+def print_groups(comparison: Comparison) -> None:
+    """Settings over their seeds: mean accuracy and standard deviation, and how far behind the best they are."""
+    best, *others = comparison.groups
+    behind = [("", "", "", ""), *(difference(pair) for pair in comparison.group_pairs)]
+    rows = [
+        (
+            group.name,
+            len(group.runs),
+            percent(group.accuracy),
+            "–" if group.spread is None else percent(group.spread),
+            *cells,
+        )
+        for group, cells in zip((best, *others), behind, strict=True)
+    ]
+    say("")
+    print_table(("over seeds", "seeds", "mean", "spread", *DIFFERENCE), rows, right=range(1, 8))
+
+
+DIFFERENCE = ("behind", "95 % interval", "p", "p of all pairs")
+
+
+def difference(pair: Pair | GroupPair) -> tuple[str, str, str, str]:
+    """How far the second of a pair is behind, in points, with the interval and p."""
+    low, high = pair.interval
+    ps = ["< 0.0001" if p < 1e-4 else f"{p:.4f}" for p in (pair.p, pair.p_corrected)]
+    return f"{100 * pair.difference:.2f}", f"{100 * low:.2f} to {100 * high:.2f}", ps[0], ps[1]
+
+
+def print_explanations(explanations: Sequence[Explanation], run: Run, fragile: Fragility | None) -> None:
+    """Two lines for each image: how it was answered and what it is like in training; what would change the answer."""
+    from guarismo.results.why import flip_words
+
+    names = run.class_names
+    for each in explanations:
+        outcome = f"taken for {names[each.answer]}" if each.wrong else "answered right"
+        near = ", ".join(names[label] for label in each.neighbour_labels)
+        say(
+            f"Test image {each.index}: {names[each.label]}, {outcome} ({percent(each.confidence)}); "
+            f"nearest in training: {near}"
+        )
+        say(f"  {flip_words(each.flip, run)}")
+    if fragile is not None:
+        say(fragile.sentence())
 
 
 UNSURE = 0.9

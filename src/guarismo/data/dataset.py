@@ -9,13 +9,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from html import escape
 from typing import Any, ClassVar
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from guarismo.errors import DataError
+from guarismo.markup import concat, named, table
 
 UNKNOWN = -1
 """The label of an image whose class is not known, as in scikit-learn's semi-supervised arrays."""
@@ -186,14 +187,57 @@ class Dataset:
         return images, self.class_names[: len(picked)]
 
     def _repr_html_(self) -> str:
-        """In a notebook: the same words, and a row of samples for each class."""
-        images, names = self.samples()
-        rows = "".join(
-            f'<tr><td style="text-align:right">{escape(name)}</td>'
-            f'<td><img alt="samples of {escape(name)}" src="{data_uri(tile(row, len(row)))}"></td></tr>'
-            for name, row in zip(names, images, strict=True)
-        )
-        return f"<p>{escape(repr(self))}</p><table>{rows}</table>"
+        """In a notebook: images of each class in each part, a strip of samples, and what loading changed."""
+        size = "×".join(map(str, self.shape))
+        words = Markup("<p><b>{}</b>: {} images of {}, {} classes</p>").format(
+            named(self.name), ", ".join(f"{len(split):,} {part}" for part, split in self.splits.items()), size,
+            f"{len(self.class_names):,}",
+        )  # fmt: skip
+        notes = concat(Markup("<p>{}</p>").format(note) for note in self.notes)
+        return str(words + table(("class", *self.splits, "samples"), class_rows(self)) + notes)
+
+
+STRIP = 8
+"""Samples of each class that a notebook shows."""
+STRIP_SIZE = 800, 32
+"""Pixels of them all side by side, (w, h) at most."""
+
+
+def class_rows(dataset: Dataset) -> list[list[object]]:
+    """For the first 20 classes: name, images in each part, samples; then a row for all the others."""
+    images, names = dataset.samples(STRIP)
+    counts = [count_classes(split, len(dataset.class_names)) for split in dataset.splits.values()]
+    rows: list[list[object]] = [
+        [named(class_name), *(f"{int(each[k]):,}" for each in counts), strip(images[k], class_name)]
+        for k, class_name in enumerate(names)
+        if dataset.class_names
+    ]
+    if not dataset.class_names:
+        return [[names[0], *(f"{len(split):,}" for split in dataset.splits.values()), strip(images[0], names[0])]]
+    if len(names) < len(dataset.class_names):
+        others = f"{len(dataset.class_names) - len(names):,} more"
+        rows.append([others, *(f"{int(each[len(names) : -1].sum()):,}" for each in counts), ""])
+    if any(each[-1] for each in counts):
+        rows.append(["without a label", *(f"{int(each[-1]):,}" for each in counts), ""])
+    return rows
+
+
+def count_classes(split: Split, classes: int) -> NDArray[np.int64]:
+    """Images of each class, and last those without a label, int64 (classes + 1,)."""
+    return np.bincount(np.where(split.labels == UNKNOWN, classes, split.labels), minlength=classes + 1)
+
+
+def strip(images: NDArray[np.uint8], of: str) -> Markup:
+    """Images (n, h, w, c) side by side as one small picture."""
+    from PIL import Image
+
+    row = tile(images, len(images))
+    picture = Image.fromarray(row.squeeze(-1) if row.shape[-1] == 1 else row)
+    picture.thumbnail(STRIP_SIZE)
+    memory = io.BytesIO()
+    picture.save(memory, "WEBP", quality=80)  # 8 samples of PolyMNIST's ten digits: 29 kB, as PNG 101
+    uri = f"data:image/webp;base64,{base64.b64encode(memory.getvalue()).decode()}"
+    return Markup('<img alt="samples of {}" src="{}" style="max-width:none">').format(of, uri)
 
 
 def split_dataset(

@@ -120,7 +120,10 @@ def targets(labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
 
 
 def one_epoch(trainer: Any, dataset: Dataset, settings: Settings, history: list[Row], progress: Progress) -> Row:
-    """One pass over the training images in an order drawn from seed and epoch; returns its row of the history."""
+    """One pass over the training images in an order drawn from seed and epoch; returns its row of the history.
+
+    Tells of each call of the compiled step, and at the end the whole row.
+    """
     began = time.perf_counter()
     epoch = len(history) + 1
     if settings.schedule == "plateau":
@@ -150,6 +153,7 @@ def one_epoch(trainer: Any, dataset: Dataset, settings: Settings, history: list[
     }
     row = {name: float(value) for name, value in row.items()}
     check_finite(row, settings)
+    progress(epoch * steps, settings.epochs * steps, epochs=settings.epochs, **row)
     return row
 
 

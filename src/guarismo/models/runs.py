@@ -34,10 +34,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from guarismo.data.dataset import Images
 from guarismo.errors import RunError
+from guarismo.language import ENGLISH
+from guarismo.markup import concat, named, sparkline, table
 from guarismo.models.settings import Settings
 
 FORMAT = 1
@@ -78,7 +81,7 @@ class Fitted:
     history: list[Row] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """One training: its folder and what its run.json says. Made by `train`, opened by `open_run`."""
 
@@ -159,6 +162,70 @@ class Run:
         if (door.type, *door.shape[1:], out.shape[-1]) != ("tensor(uint8)", *self.shape, len(self.class_names)):
             raise RunError(f"{self.folder / 'model.onnx'} is not of the shape in run.json. Copy the run again.")
         return session
+
+    def __repr__(self) -> str:
+        about = f"{self.settings.model} on {self.about['data']['name']}"
+        if not self.finished:
+            return f"Run({self.folder}: {about}; {len(self.history)} of {self.settings.epochs} epochs)"
+        return f"Run({self.folder}: {about}; validation {self.about['metrics']['validation_accuracy']:.2%})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: what was trained, its figures and curves, and the settings that are not the default's."""
+        return str(summary(self) + figures(self) + curves(self) + changed_settings(self))
+
+
+def summary(run: Run) -> Markup:
+    """What it is, in a line, and where."""
+    words = Markup("<p><b>{}</b>: {} on {}, {}<br><code>{}</code></p>")
+    if run.finished:
+        state = f"{run.about['parameters']:,} parameters, trained in {run.about['seconds']['train']:.1f} s"
+    else:
+        state = f"{len(run.history)} of {run.settings.epochs} epochs trained; guarismo.resume(run, dataset) goes on"
+    return words.format(named(run.name), run.settings.model, named(run.about["data"]["name"]), state, run.folder)
+
+
+def figures(run: Run) -> Markup:
+    """Accuracy and loss of each part, as far as they are known."""
+    known = {**run.about.get("metrics", {}), **test_figures(run)}
+    parts = ("train", "validation", "test")
+    rows = [
+        ["accuracy", *(ENGLISH.percent(known[key]) if (key := f"{part}_accuracy") in known else "–" for part in parts)],
+        ["loss", *(ENGLISH.decimal(known[key], 4) if (key := f"{part}_loss") in known else "–" for part in parts)],
+    ]
+    return table(("", "training", "validation", "test"), rows) if known else Markup()
+
+
+def test_figures(run: Run) -> dict[str, float]:
+    """Accuracy and loss of the test images, once they were opened."""
+    path = run.folder / "evaluation.json"
+    if not path.is_file():
+        return {}
+    evaluation = json.loads(path.read_text(encoding="utf-8"))
+    return {f"test_{key}": float(evaluation[key]) for key in ("accuracy", "loss")}
+
+
+def curves(run: Run) -> Markup:
+    """Loss and accuracy over the epochs, the kept epoch marked; nothing for a model that has no epochs."""
+    if not run.history:
+        return Markup()
+    kept = run.about.get("facts", {}).get("kept_epoch")
+    drawn = []
+    for measure, written in (("loss", lambda value: ENGLISH.decimal(value, 4)), ("accuracy", ENGLISH.percent)):
+        training, validation = ([row[column] for row in run.history] for column in (measure, f"validation_{measure}"))
+        last = f"training {written(training[-1])}, validation {written(validation[-1])} in epoch {len(training)}"
+        picture = sparkline(f"{measure}, {last}", training, validation, kept, log=measure == "loss")
+        drawn.append(Markup("<div>{}<br><small>{}</small></div>").format(picture, f"{measure}, {last}"))
+    marked = f"; the upright line: epoch {kept}, which was kept" if kept else ""
+    legend = f"Dashed: training; solid: validation{marked}."
+    return Markup('<div style="display:flex;flex-wrap:wrap;gap:1.5em">{}</div><p><small>{}</small></p>').format(
+        concat(drawn), legend
+    )
+
+
+def changed_settings(run: Run) -> Markup:
+    changes = run.settings.changes()
+    listed = ", ".join(f"{key}={value!r}" for key, value in changes.items()) or "none"
+    return Markup("<p>Settings that differ from the default: <code>{}</code></p>").format(listed)
 
 
 def open_session(model: bytes) -> Any:
@@ -259,7 +326,7 @@ BEGUN: dict[str, Any] = {
 }
 FINISHED: dict[str, Any] = {
     "architecture": list,
-    "metrics": {"validation_accuracy": float, "validation_loss": float},
+    "metrics": {EACH: float, "validation_accuracy": float, "validation_loss": float},
     "seconds": {EACH: float, "train": float},
     "facts": dict,
     "versions": {EACH: str},
@@ -272,8 +339,10 @@ def check_about(about: Any) -> None:
     check_shape(about, BEGUN, "run.json")
     if about["format"] != FORMAT:
         raise ValueError(f"format {about['format']}, this program knows {FORMAT}")
-    if about["state"] == "finished":
-        check_shape(about, FINISHED, "run.json")
+    finished = about["state"] == "finished"
+    check_shape(about, {name: part for name, part in FINISHED.items() if finished or name in about}, "run.json")
+    if (kept := about.get("facts", {}).get("kept_epoch")) is not None:
+        check_shape(kept, int, "kept_epoch")
     if "test_opened" in about or "evaluation.json" in about["files"]:
         check_shape(about.get("test_opened"), OPENED, "test_opened")
     sides, names = about["data"]["shape"], about["data"]["class_names"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from guarismo.data.images import Pixels
 from guarismo.data.normalise import centred, crop
 from guarismo.errors import RunError
+from guarismo.language import ENGLISH
+from guarismo.markup import concat, named, table
 from guarismo.models.runs import Run, open_run
 from guarismo.reading.digits import Box, Glyph, Judge
 from guarismo.reading.intake import Picture, pictures
@@ -55,7 +59,7 @@ class Refusal:
     reason: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Reading:
     """What a picture says: lines of digits in reading order, and what was refused; `steps` is how it was seen."""
 
@@ -78,6 +82,13 @@ class Reading:
         """All lines, parted by spaces."""
         return " ".join(self.lines)
 
+    def __repr__(self) -> str:
+        return f"Reading({self.file}: {self.text!r}; {len(self.refused)} refused)"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the text, the photo with its boxes, how sure each digit is, what was refused and why."""
+        return str(spoken(self) + boxed(self) + concat(sureness(line) for line in self.digits) + refusals(self))
+
     def as_json(self) -> dict[str, Any]:
         """The object that `guarismo read --json` prints."""
         return {
@@ -98,6 +109,79 @@ class Reading:
             "refused": [{"box": list(refusal.box), "reason": refusal.reason} for refusal in self.refused],
             "seconds": round(self.seconds, 3),
         }
+
+
+SHOWN_SIDE = 560
+"""The longer side of the photo in a notebook, in pixels."""
+UNSURE = 0.9
+"""Digits below this confidence are set apart."""
+MOST_REFUSALS = 20
+
+
+def spoken(reading: Reading) -> Markup:
+    """The file and its text, a line of writing to a line."""
+    page = f", page {reading.page}" if reading.page > 1 else ""
+    lines = concat((Markup("<code>{}</code>").format(line) for line in reading.lines), Markup("<br>"))
+    return Markup('<p><b>{}</b>{}, read in {:.2f} s</p><p style="font-size:1.4em">{}</p>').format(
+        named(reading.file, 80), page, reading.seconds, lines or "no digits"
+    )
+
+
+def boxed(reading: Reading) -> Markup:
+    """The photo, small: a box around each digit, dashed where unsure; a thin dashed one around what was refused."""
+    small = at_most(reading.picture.pixels, SHOWN_SIDE)
+    width, height = reading.size
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 60])[1]
+    uri = f"data:image/jpeg;base64,{b64encode(encoded.tobytes()).decode()}"
+    thick = max(width, height) / 300
+    boxes = [
+        outline(
+            digit.box,
+            f"{digit.digit}: {ENGLISH.percent(digit.confidence, 1)}",
+            "#0072b2",
+            thick,
+            digit.confidence < UNSURE,
+        )
+        for line in reading.digits
+        for digit in line
+    ]
+    boxes += [outline(each.box, each.reason, "#d55e00", thick / 2, True) for each in reading.refused]
+    return Markup(
+        '<svg viewBox="0 0 {w} {h}" width="{shown}" style="max-width:100%" role="img" aria-label="the photo, boxed" '
+        'fill="none"><image href="{uri}" width="{w}" height="{h}"/>{boxes}</svg>'
+    ).format(w=width, h=height, shown=small.shape[1], uri=uri, boxes=concat(boxes))
+
+
+def outline(box: Box, words: str, colour: str, thick: float, dashed: bool) -> Markup:
+    """A box (x, y, w, h) that tells its words to the pointer."""
+    x, y, width, height = box
+    return Markup(
+        '<rect x="{}" y="{}" width="{}" height="{}" stroke="{}" stroke-width="{:.1f}" stroke-dasharray="{}" '
+        'pointer-events="all"><title>{}</title></rect>'
+    ).format(x, y, width, height, colour, thick, f"{3 * thick:.1f}" if dashed else "none", words)
+
+
+def sureness(line: tuple[Digit, ...]) -> Markup:
+    """How sure each digit of a line is, and what else an unsure one may be."""
+    rows: list[list[object]] = [["confidence", *(ENGLISH.percent(digit.confidence, 1) for digit in line)]]
+    if any(digit.confidence < UNSURE for digit in line):
+        rows.append(["or", *(others(digit) if digit.confidence < UNSURE else "" for digit in line)])
+    return table(("digit", *(digit.digit for digit in line)), rows)
+
+
+def others(digit: Digit) -> str:
+    return ", ".join(f"{other} ({ENGLISH.percent(share, 1)})" for other, share in digit.alternatives[:2])
+
+
+def refusals(reading: Reading) -> Markup:
+    """What was not read, the largest first, and why."""
+    if not reading.refused:
+        return Markup()
+    largest = sorted(reading.refused, key=lambda each: each.box[2] * each.box[3], reverse=True)[:MOST_REFUSALS]
+    rows = [[f"{w}×{h} at {x}, {y}", each.reason] for each in largest for x, y, w, h in [each.box]]
+    more = len(reading.refused) - len(rows)
+    rest = Markup("<p>and {} smaller ones</p>").format(more) if more else Markup()
+    return Markup("<p>Not read:</p>") + table(("box", "reason"), rows) + rest
 
 
 @dataclass(frozen=True)

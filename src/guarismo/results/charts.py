@@ -1,14 +1,15 @@
 """Arrays → Figure: every chart of the report, and the way into the page.
 
-Only `matplotlib.figure.Figure`: no pyplot, no window, nothing left behind in memory.
+No pyplot, no window, nothing left behind in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO, StringIO
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from guarismo.errors import RunError
+from guarismo.language import ENGLISH, N_, NARROW, Language
 from guarismo.models.runs import write_out
 from guarismo.results.evaluation import Reliability
 
@@ -38,15 +40,24 @@ PAGE_COLOURS = {
 """What `as_svg` writes instead, so that one drawing serves light and dark pages."""
 
 MEASURES = {
-    "loss": ("loss", "validation_loss", "loss"),
-    "accuracy": ("accuracy", "validation_accuracy", "accuracy"),
+    "loss": ("loss", "validation_loss", N_("loss")),
+    "accuracy": ("accuracy", "validation_accuracy", N_("accuracy")),
 }
 """Name → the column of training, the column of validation, the words on the axis."""
 
 
+class CellFigure(Figure):
+    """Shows itself at the end of a notebook's cell, as figures of pyplot do, without pyplot or `%matplotlib inline`."""
+
+    def _repr_png_(self) -> bytes:
+        memory = BytesIO()
+        self.savefig(memory, format="png", facecolor="white")
+        return memory.getvalue()
+
+
 def new_figure(width: float = 4.6, height: float = 3.1) -> tuple[Figure, Axes]:
     """An empty figure (inches) with quiet axes, drawn in `INK`."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = CellFigure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)
     axes.spines[["top", "right"]].set_visible(False)
@@ -60,7 +71,7 @@ def learning_curves(
     measure: str = "loss",
     kept: int | None = None,
     turn: int | None = None,
-    _: Callable[[str], str] = str,
+    _: Language = ENGLISH,
 ) -> Figure:
     """Training and validation over the epochs; `kept` marks the epoch whose weights became the model,
     `turn` the one after which the validation loss rises. `_` translates, here and below."""
@@ -74,24 +85,40 @@ def learning_curves(
     ):
         values = [row[column] for row in history]
         axes.plot(epochs, values, color=colour, linestyle=style, linewidth=1.8, marker="o", markersize=2.8)
-        ends.append((name, values[-1]))
-    if measure == "loss" and min(min(row[train], row[validation]) for row in history) > 0:
+        ends.append((name, next((value for value in reversed(values) if isfinite(value)), float("nan"))))
+    if measure == "loss" and min(row[column] for row in history for column in (train, validation)) > 0:
         axes.set_yscale("log")  # the first epoch is ten times the last: on a linear scale the end is a flat line
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_major_formatter(numbers(_))
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.minorticks_off()
     mark_epochs(axes, {_("kept"): kept, _("turn"): turn if measure == "loss" and turn != kept else None})
-    label_ends(axes, epochs[-1], ends)
+    label_ends(axes, epochs[-1], [(name, value) for name, value in ends if isfinite(value)])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     axes.set_xlabel(_("epoch"), color=INK, size=TEXT)
     axes.set_ylabel(_(words), color=INK, size=TEXT)
     if measure == "accuracy":
-        axes.yaxis.set_major_formatter(FuncFormatter(percent))
+        axes.yaxis.set_major_formatter(percents(_))
+    elif axes.yaxis.get_scale() != "log":
+        axes.yaxis.set_major_formatter(numbers(_))
     return figure
 
 
-def percent(value: float, _: object = None) -> str:
-    return f"{100 * value:.5g} %"
+def percents(_: Language) -> FuncFormatter:
+    """The numbers of an axis of shares, as the language writes them."""
+
+    def write(value: float, place: int | None) -> str:  # noqa: ARG001  Matplotlib gives both
+        return f"{_.significant(100 * value, 5)}{NARROW}%"
+
+    return FuncFormatter(write)
+
+
+def numbers(_: Language) -> FuncFormatter:
+    """The numbers of an axis, as the language writes them."""
+
+    def write(value: float, place: int | None) -> str:  # noqa: ARG001
+        return _.significant(value)
+
+    return FuncFormatter(write)
 
 
 def mark_epochs(axes: Axes, marks: Mapping[str, int | None]) -> None:
@@ -105,9 +132,10 @@ def mark_epochs(axes: Axes, marks: Mapping[str, int | None]) -> None:
 
 def label_ends(axes: Axes, x: float, ends: Sequence[tuple[str, float]]) -> None:
     """Each line's name beside its last point, moved apart where two of them would touch."""
-    heights = [float(axes.transLimits.transform(axes.transScale.transform((x, value)))[1]) for _, value in ends]
+    heights = [float(axes.transLimits.transform(axes.transScale.transform((x, value)))[1]) for name, value in ends]
     places: list[float] = []
-    for height, (name, _) in sorted(zip(heights, ends, strict=True), key=lambda item: item[0]):
+    names = [name for name, value in ends]
+    for height, name in sorted(zip(heights, names, strict=True), key=lambda item: item[0]):
         places.append(max(height, places[-1] + 0.09) if places else height)
         axes.annotate(
             name,
@@ -122,7 +150,7 @@ def label_ends(axes: Axes, x: float, ends: Sequence[tuple[str, float]]) -> None:
         )
 
 
-def confusion_chart(confusion: NDArray[np.int64], class_names: Sequence[str], _: Callable[[str], str] = str) -> Figure:
+def confusion_chart(confusion: NDArray[np.int64], class_names: Sequence[str], _: Language = ENGLISH) -> Figure:
     """A confusion matrix (k, k) as a picture, for more classes than a table can show: right answers in blue, errors in
     orange, the deeper the more (square root, so that single errors are seen)."""
     classes = len(class_names)
@@ -143,11 +171,12 @@ def confusion_chart(confusion: NDArray[np.int64], class_names: Sequence[str], _:
 
 
 def literal(name: str) -> str:
-    """The name as it stands: Matplotlib would read what is between two dollar signs as a formula."""
-    return name.replace("$", r"\$")
+    """The name as it stands: Matplotlib would read what is between two dollar signs as a formula, and draw the marks
+    around a name from right to left."""
+    return name.replace("$", r"\$").strip("\u2068\u2069")
 
 
-def reliability_chart(reliability: Reliability, _: Callable[[str], str] = str) -> Figure:
+def reliability_chart(reliability: Reliability, _: Language = ENGLISH) -> Figure:
     """Accuracy against confidence, one dot per bin, as large as the bin is full; on the diagonal it keeps its word."""
     figure, axes = new_figure()
     filled = reliability.counts > 0
@@ -158,7 +187,7 @@ def reliability_chart(reliability: Reliability, _: Callable[[str], str] = str) -
     axes.scatter(confidence, accuracy, sizes, color=TRAIN, linewidths=0, zorder=3, clip_on=False)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
     for axis, words in ((axes.xaxis, _("confidence")), (axes.yaxis, _("right answers"))):
-        axis.set_major_formatter(FuncFormatter(percent))
+        axis.set_major_formatter(percents(_))
         axis.set_label_text(words, color=INK, size=TEXT)
     axes.annotate(_("too modest"), (0.04, 0.94), size=TEXT, color=INK, va="top")
     axes.annotate(_("too sure"), (0.98, 0.06), size=TEXT, color=INK, ha="right")
@@ -178,8 +207,9 @@ def sample_grid(images: NDArray[np.uint8], row_names: Sequence[str]) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
     """The figure as a file of its own, on white. Raises RunError for another suffix, or where it cannot be written."""
+    path = Path(path)
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise RunError(f"A picture's name must end in .png, .svg or .pdf, received {path.name}.")
     memory = BytesIO()
@@ -208,6 +238,13 @@ def as_svg(figure: Figure, name: str = "") -> str:
     for drawn, written in PAGE_COLOURS.items():
         text = text.replace(drawn, written)
     return own_ids(text.replace("xlink:href", "href"), name)
+
+
+def places(figure: Figure, points: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
+    """Where points of the first axes lie in the <svg> that `as_svg` made of the figure, float (n, 2), in its units."""
+    width, height = figure.get_size_inches() * 72
+    spots = figure.axes[0].transData.transform(points) / figure.bbox.size
+    return np.column_stack([spots[:, 0] * width, (1 - spots[:, 1]) * height])
 
 
 def own_ids(svg: str, name: str) -> str:

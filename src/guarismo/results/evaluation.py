@@ -10,11 +10,14 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from guarismo.data.dataset import UNKNOWN, Dataset
 from guarismo.errors import DataError, RunError
+from guarismo.language import ENGLISH
+from guarismo.markup import named, table
 from guarismo.models.runs import Run, claimed, commit, open_run, quoted
 
 BINS = 15
@@ -101,6 +104,10 @@ class Evaluation:
             f"{self.accuracy:.2%} [{low:.2%}, {high:.2%}]; loss {self.loss:.4f}, ece {self.ece:.4f})"
         )
 
+    def _repr_html_(self) -> str:
+        """In a notebook: the figures, each class, and which classes are taken for which."""
+        return str(headline(self) + class_table(self) + confusion_table(self))
+
     def as_json(self) -> dict[str, Any]:
         """Plain values for json.dumps; `from_json` reads them back."""
         per_class = {name: getattr(self, name).tolist() for name in ("precision", "recall", "f1", "support")}
@@ -140,6 +147,77 @@ class Evaluation:
         )
         check_consistent(evaluation)
         return evaluation
+
+
+MOST_CLASSES = 20
+"""Classes that a notebook shows one by one."""
+
+
+def headline(evaluation: Evaluation) -> Markup:
+    low, high = map(ENGLISH.percent, evaluation.interval)
+    words = Markup(
+        "<p><b>{}</b> of {:,} {} images right (95 % interval {} – {}), loss {:.4f}, calibration error {}</p>"
+    )
+    accuracy, ece = ENGLISH.percent(evaluation.accuracy), ENGLISH.percent(evaluation.ece)
+    return words.format(accuracy, evaluation.n, evaluation.split, low, high, evaluation.loss, ece)
+
+
+def class_table(evaluation: Evaluation) -> Markup:
+    """Precision, recall and F1 of each class; of many classes the weakest."""
+    classes = len(evaluation.class_names)
+    order = np.arange(classes) if classes <= MOST_CLASSES else np.argsort(evaluation.f1, kind="stable")[:MOST_CLASSES]
+    columns = (evaluation.precision, evaluation.recall, evaluation.f1)
+    rows = [
+        [
+            named(evaluation.class_names[k]),
+            *(ENGLISH.percent(column[k]) if evaluation.support[k] else "–" for column in columns),
+            f"{evaluation.support[k]:,}",
+        ]
+        for k in order
+    ]
+    words = (
+        Markup()
+        if classes <= MOST_CLASSES
+        else Markup("<p>The {} weakest of {:,} classes</p>").format(*(len(order), classes))
+    )
+    return words + table(("class", "precision", "recall", "F1", "images"), rows)
+
+
+def confusion_table(evaluation: Evaluation) -> Markup:
+    """Row: true class, column: answer, the deeper the more; of many classes the commonest confusions."""
+    if len(evaluation.class_names) > MOST_CLASSES:
+        return commonest_confusions(evaluation)
+    names = [named(each, 12) for each in evaluation.class_names]
+    errors = evaluation.confusion - np.diag(evaluation.confusion.diagonal())
+    worst = max(1, int(errors.max()))
+    rows = [
+        [names[k], *(shaded(int(n), k == answer, worst) for answer, n in enumerate(line))]
+        for k, line in enumerate(evaluation.confusion)
+    ]
+    return Markup("<p>Confusion (row: true class, column: answer)</p>") + table(("", *names), rows)
+
+
+def shaded(count: int, right: bool, worst: int) -> Markup | str:
+    """A cell of the confusion matrix: right answers on blue, errors on orange, the deeper the more.
+
+    The colours are thin enough for black and for white text on them.
+    """
+    if not count:
+        return "·"
+    colour = "0,114,178,.25" if right else f"213,94,0,{0.12 + 0.38 * sqrt(count / worst):.2f}"
+    return Markup('<span style="display:block;padding:0 .4em;background:rgba({})">{:,}</span>').format(colour, count)
+
+
+def commonest_confusions(evaluation: Evaluation) -> Markup:
+    """The pairs of classes that are confused most often."""
+    errors = evaluation.confusion - np.diag(evaluation.confusion.diagonal())
+    order = np.argsort(-errors, axis=None, kind="stable")[:MOST_CLASSES]
+    pairs = [np.unravel_index(place, errors.shape) for place in order if errors.flat[place]]
+    rows = [
+        [named(evaluation.class_names[label]), named(evaluation.class_names[answer]), f"{errors[label, answer]:,}"]
+        for label, answer in pairs
+    ]
+    return Markup("<p>Commonest confusions</p>") + table(("true class", "answer", "images"), rows) if rows else Markup()
 
 
 def whole(column: Sequence[int]) -> NDArray[np.int64]:

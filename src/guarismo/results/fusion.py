@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from math import comb
 from typing import Any
@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from guarismo.data.dataset import UNKNOWN, Dataset, Images, Split, chunks
 from guarismo.errors import RunError
+from guarismo.language import ENGLISH, N_, Language
 from guarismo.models.runs import Run, claimed, commit, open_run
 from guarismo.progress import Progress, silent
-from guarismo.results.comparison import Pair, pair_of, readable
+from guarismo.results.comparison import Pair, pair_of
 from guarismo.results.evaluation import check_fit, evaluate_run, opening, same_data, short, source_of, wilson
+from guarismo.results.luck import holm
 
 MOST_SUBSETS = 32
 """Of each number of views, so many subsets are measured: all of them for up to six views."""
@@ -98,7 +100,8 @@ class Fusion:
     """How well n samples of `views` views are answered.
 
     figures: each method with 1…v views; alone: each view by itself; pairs: of all the views together, the last method
-    against the best view alone and against the other methods, the more accurate one named first; temperature: what
+    against the best view alone and against the other methods, the more accurate one named first, p corrected for their
+    number; temperature: what
     calibrates one view's answers (None for a network that sees them all); incomplete: samples left out because a view
     of them is missing.
     """
@@ -225,7 +228,7 @@ def measure(run: Run, test: Split, views: int, progress: Progress = silent) -> F
             for size, group in subsets.items()
         ),
         alone=tuple(figure_of(name, 1, [column]) for name, column in alone.items()),
-        pairs=tuple(ordered_pair(last, everything[last], name, column) for name, column in others.items()),
+        pairs=corrected(ordered_pair(last, everything[last], name, column) for name, column in others.items()),
     )
 
 
@@ -252,6 +255,13 @@ def ordered_pair(name: str, right: NDArray[np.bool_], other: str, right_other: N
     if right_other.sum() > right.sum():
         return pair_of(other, right_other, name, right)
     return pair_of(name, right, other, right_other)
+
+
+def corrected(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
+    """The pairs with p corrected for their number."""
+    found = list(pairs)
+    ps = holm([pair.p for pair in found])
+    return tuple(replace(pair, p_corrected=p) for pair, p in zip(found, ps, strict=True))
 
 
 # Views and answers
@@ -303,30 +313,39 @@ def joined(probabilities: NDArray[np.float32], temperature: float) -> dict[str, 
 
 # Words
 
+TOGETHER = N_(
+    "{views:count} views by {method}: {all:percent} ({all_low:.2} – {all_high:.2}) of {n:count} samples right, "
+    "{one:percent} ({one_low:.2} – {one_high:.2}) from one view."
+)
+PAIRS = {
+    True: N_("{best} answers {more:count} more right than {other}, {p:p}: more than luck."),
+    False: N_("{best} answers {more:count} more right than {other}, {p:p}: it may well be luck."),
+}
+"""More than luck → what is said of two methods."""
 
-def verdict(fusion: Fusion, _: Callable[[str], str] = str) -> str:
+
+def verdict(fusion: Fusion, _: Language = ENGLISH) -> str:
     """In words: what all the views together come to, against one of them, and whether that is more than luck."""
-    together = fusion.together
-    start = _("{views} views by {method}: {all} of {n:,} samples right, {one} from one view.").format(
+    every, one = fusion.together, fusion.of(fusion.together.method)[0]
+    (all_low, all_high), (one_low, one_high) = every.interval, one.interval
+    said = _(
+        TOGETHER,
         views=fusion.views,
-        method=together.method,
-        all=with_interval(together),
+        method=every.method,
+        all=every.accuracy,
+        all_low=100 * all_low,
+        all_high=100 * all_high,
         n=fusion.n,
-        one=with_interval(fusion.of(together.method)[0]),
+        one=one.accuracy,
+        one_low=100 * one_low,
+        one_high=100 * one_high,
     )
-    return " ".join([start, *(pair_words(pair, _) for pair in fusion.pairs)])
+    return " ".join([said, *(pair_words(pair, _) for pair in fusion.pairs)])
 
 
-def with_interval(figure: Figure) -> str:
-    low, high = figure.interval
-    return f"{100 * figure.accuracy:.2f} % ({100 * low:.2f} – {100 * high:.2f})"
-
-
-def pair_words(pair: Pair, _: Callable[[str], str] = str) -> str:
+def pair_words(pair: Pair, _: Language = ENGLISH) -> str:
     """In words: which of two methods answers more samples right, and whether that is more than luck."""
-    if pair.only_best == pair.only_other:
-        return _("{best} and {other} answer equally many right.").format(best=pair.best, other=pair.other)
-    luck = _("more than luck") if pair.more_than_luck else _("it may well be luck")
-    return _("{best} answers {more:,} more right than {other}, {p}: {luck}.").format(
-        best=pair.best, more=pair.only_best - pair.only_other, other=pair.other, p=readable(pair.p), luck=luck
-    )
+    more = pair.only_best - pair.only_other
+    if not more:
+        return _("{best} and {other} answer equally many right.", best=pair.best, other=pair.other)
+    return _(PAIRS[pair.more_than_luck], best=pair.best, more=more, other=pair.other, p=pair.p_corrected)
