@@ -117,7 +117,10 @@ def test_curves_are_the_history_and_a_loss_that_is_no_number_is_a_gap(tmp_path):
 def test_a_run_without_history_and_one_of_one_epoch_are_told(tmp_path):
     dataset = bars_dataset()
     lone = evaluated(tmp_path / "one", dataset, history=HISTORY + "1,0.5,0.8,0.6,0.7,0.001,1\n")
-    assert len(account([lone], dataset).chapters[0].curves[0].rows) == 1
+    (loss, accuracy) = account([lone], dataset).chapters[0].curves
+    assert len(loss.rows) == 1
+    assert loss.words == "Loss after the only epoch: 0.5000 in training, 0.6000 in validation."
+    assert accuracy.words.startswith("Accuracy after the only epoch: 80.00")
     assert account([evaluated(tmp_path / "none", dataset, history=HISTORY)], dataset).chapters[0].curves == ()
 
 

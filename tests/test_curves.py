@@ -158,6 +158,14 @@ def test_steps_that_are_too_small_are_found(losses):
     assert rate_too_high(rows, CHANCE) is None
 
 
+def test_a_loss_that_tiny_steps_leave_at_chance_wants_larger_ones():
+    rows = of_losses(2.3103, 2.3101, 2.3104, 2.3102, 2.3103, 2.3101)
+    assert rate_too_high(rows, CHANCE, 1e-8) is None
+    found = rate_too_low(rows, CHANCE, 1e-8)
+    assert "1e-08 is too small: after 6 epochs the training loss is still 2.3101" in found.sentence()
+    assert "--learning-rate 1e-07" in found.remedy()
+
+
 def test_a_one_cycle_that_ends_in_small_steps_is_judged_by_its_way():
     """`mlp` with 1e-5: the last epochs bring little because their steps are small, not because it has come to rest."""
     rates = [4e-6, 8e-6, 9.7e-6, 8.1e-6, 5.6e-6, 2.8e-6, 8e-7, 0.0]

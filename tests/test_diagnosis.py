@@ -15,7 +15,7 @@ from guarismo.models.runs import Run, commit, open_run
 from guarismo.models.settings import Settings
 from guarismo.results.diagnosis import DETECTORS, EXPLAINED, diagnose, gather, leaked, looked_for
 from guarismo.results.evaluation import evaluate_run
-from tiny_run import HISTORY, bars_dataset, make_run
+from tiny_run import HISTORY, bars_dataset, make_run, overfit_history
 
 HEALTHY = HISTORY + "".join(f"{epoch},{0.9 / epoch},0.9,{0.2 + 0.4 / epoch**2},0.9,0.001,1\n" for epoch in range(1, 9))
 
@@ -154,6 +154,15 @@ def test_the_gravest_comes_first_and_explains_the_rest(digits, tmp_path):
     history = HISTORY + "".join(f"{k},{loss},0.1,{loss},0.1,0.001,1\n" for k, loss in enumerate(losses, start=1))
     run = answered(tmp_path / "large", digits, always, history)
     assert names(diagnose(run)) == ["learning-rate-too-high"]
+
+
+def test_over_fitting_and_under_fitting_are_not_told_of_one_run(digits, right, tmp_path):
+    """Sure of wrong answers, the validation loss rises while as many are right: a stronger model is no remedy."""
+    poor = {"train_accuracy": 0.93}
+    healthy = answered(tmp_path / "healthy", digits, right)
+    assert names(diagnose(commit(healthy, {}, metrics={**healthy.about["metrics"], **poor}))) == ["under-fitting"]
+    run = answered(tmp_path / "run", digits, right, overfit_history())
+    assert names(diagnose(commit(run, {}, metrics={**run.about["metrics"], **poor}))) == ["over-fitting"]
 
 
 def test_what_explains_is_looked_for_before_what_it_explains():

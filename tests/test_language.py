@@ -30,6 +30,7 @@ def test_numbers_are_written_as_the_language_writes_them():
     assert SPANISH.decimal(1234.5, 2) == PORTUGUESE.decimal(1234.5, 2) == "1.234,50"
     assert SPANISH.percent(0.9906) == f"99,06{N}%"
     assert SPANISH.decimal(9.9e27, 2) == "9.9e+27"
+    assert ENGLISH.decimal(float("nan"), 4) == ENGLISH.decimal(float("inf"), 4) == "–"
     assert ENGLISH.points(-0.0123) == "−1.23" and PORTUGUESE.points(0.0123) == "+1,23"
     assert ENGLISH.day(date(2026, 11, 21)) == "21 November 2026"
     assert SPANISH.day(date(2026, 11, 21)) == "21 de noviembre de 2026"

@@ -14,8 +14,9 @@ from guarismo.language import ENGLISH, Language
 from guarismo.models.runs import commit
 from guarismo.results.account import account
 from guarismo.results.evaluation import evaluate_run
+from guarismo.results.html import isolated
 from guarismo.results.notebook import loading, write_notebook
-from guarismo.results.paper import grid, plain, writable, write_markdown, write_pdf
+from guarismo.results.paper import grid, plain, with_breaks, writable, write_markdown, write_pdf
 from guarismo.results.report import FORMATS, page, write_report
 from tiny_run import bars_dataset, make_run
 
@@ -43,7 +44,7 @@ def text_of(path):
     pdf = pypdfium2.PdfDocument(path)
     text = "\n".join(page.get_textpage().get_text_range() for page in pdf)
     pdf.close()
-    return re.sub(r"\s+", " ", text)
+    return re.sub(r"\s+", " ", text.replace("\u200b", ""))
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -144,6 +145,23 @@ def test_a_letter_without_a_font_is_written_as_its_number():
     private = "\U0010fffd"
     text, missing = writable(f"ñ ç ש س → {private}")
     assert (text, missing) == ("ñ ç ש س → [U+10FFFD]", private)
+
+
+def test_marks_around_a_name_from_right_to_left_are_no_missing_letters():
+    assert writable(isolated("שלום")) == ("\u2068שלום\u2069", "")
+
+
+def test_long_words_may_be_broken_and_others_not():
+    plain_words = {"caption": ["entrenamiento", "a" * 24]}
+    assert with_breaks(plain_words) == plain_words
+    (broken,) = with_breaks(["b" * 200])
+    assert broken.replace("\u200b", "") == "b" * 200 and max(map(len, broken.split("\u200b"))) == 12
+
+
+def test_two_hundred_letters_leave_the_matrix_on_its_page(tmp_path):
+    dataset = bars_dataset(names=("a" * 200, "b", "c"))
+    write_pdf(account([evaluated(tmp_path / "run", dataset, sharpness=1.0)], dataset), tmp_path / "report.pdf")
+    assert "a" * 23 + "…" in text_of(tmp_path / "report.pdf")
 
 
 def test_a_pdf_tells_of_letters_that_it_could_not_write(tmp_path):

@@ -55,6 +55,16 @@ def test_one_end_of_a_measure_is_found(digits, name, end, said):
     assert np.isin(found[0].images, rows).all() and found[0].split == "test"
 
 
+def test_where_all_lean_to_the_right_none_is_said_to_lean_to_the_left(digits):
+    labels, shapes = digits
+    upright = np.argsort(shapes["slant"])[:350]
+    slant = shapes["slant"] - shapes["slant"].min() + 5
+    assert failing_slices(wrong_at(labels, upright[::4]), labels, {"slant": slant}) == []
+    assert failing_slices(wrong_at(labels, upright[::4]), labels, {"slant": slant - 300})[0].values["limit"] > 0
+    flipped = failing_slices(wrong_at(labels, upright[::4]), labels, {"slant": -slant})
+    assert flipped == []
+
+
 def test_a_hard_class_is_no_slice_by_its_shape(digits):
     """Only 8s are wrong, every second one: two holes are theirs, and explain nothing."""
     labels, shapes = digits

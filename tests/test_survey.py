@@ -200,6 +200,16 @@ def test_what_it_says_of_a_measure_is_measured(digits):
     assert f"“8” has a hole in {100 * share:.0f} % of its images" in text
 
 
+def test_the_furthest_of_a_measure_is_that_of_all_classes():
+    """A square on black in every image; the largest in a class beyond those that are shown."""
+    dataset = bars_dataset(classes=MOST_CLASSES + 5, side=64)
+    images = dataset.train.images // 16
+    images[:, 20:30, 20:30] = 255
+    images[dataset.train.labels == MOST_CLASSES + 2, 20:40, 20:40] = 255
+    squares = replace(dataset, train=replace(dataset.train, images=images))
+    assert f"“row {MOST_CLASSES + 2}” takes the most ink" in page_of(squares).text
+
+
 def test_names_of_files_are_told(digits):
     names = np.array([f"scans/{number:04}.png" for number in range(len(digits.train))])
     page = page_of(replace(digits, train=replace(digits.train, names=names)))
@@ -305,6 +315,12 @@ def test_the_page_is_written_and_a_place_that_cannot_be_is_refused(tmp_path, com
     dataset = bars_dataset()
     with pytest.raises(RunError, match="Cannot write"):
         write_survey(explore(dataset), dataset, tmp_path / "file" / "page.html")
+
+
+@pytest.mark.parametrize("option, name, said", [("--out", "page.pdf", ".html"), ("--picture", "samples.gif", ".png")])
+def test_a_file_of_another_kind_is_refused_before_anything_is_read(option, name, said, tmp_path, command):
+    status, _, err = command("explore", tmp_path / "missing", option, tmp_path / name)
+    assert status == 1 and said in err and name in err
 
 
 def test_a_language_that_is_none_is_refused_before_anything_is_read(tmp_path, command):

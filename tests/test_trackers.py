@@ -123,6 +123,8 @@ def test_mlflow_has_curves_settings_tags_and_after_evaluate_the_test_figures_eac
 
     with pytest.raises(RunError, match=r"MLflow at .* refuses"):
         to_mlflow(run, "nonsense://here")
+    with pytest.raises(RunError, match="Cannot write into"):  # MLflow would try again for many minutes
+        to_mlflow(run, database.replace("mlflow.db", "missing/mlflow.db"))
 
 
 def test_a_run_is_the_same_run_after_its_folder_was_renamed_and_trained_on(run, tmp_path):

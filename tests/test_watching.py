@@ -146,23 +146,23 @@ class Terminal:
 def test_train_watch_draws_in_a_real_terminal_and_goes_on_after_ctrl_c(tmp_path: Path):
     pytest.importorskip("keras", reason="training is the [train] extra")
     folder = tmp_path / "run"
-    words = ["train", "digits", "--model", "linear", "--epochs", "60", "--watch", "--out", str(folder)]
+    words = ["train", "digits", "--model", "mlp", "--epochs", "16", "--watch", "--out", str(folder)]
     first = Terminal(words, 80, 24)
-    first.read_until(r"epoch ([2-9]|\d\d) of 60")
+    first.read_until(r"epoch ([2-9]|\d\d) of 16")
     os.kill(first.pid, signal.SIGINT)
     first.read_until()
     assert first.status() == 130
     assert "┌─" in first.written and "⎯● validation" in first.written
     assert f"Go on with: guarismo train --resume {folder}" in first.written.replace("\r\n", "")
     done = len(open_run(folder).history)
-    assert 1 <= done < 60
+    assert 1 <= done < 16
 
     second = Terminal(["train", "--resume", str(folder), "--watch"], 40, 20)
     second.read_until()
     assert second.status() == 0
     last = second.written[second.written.rindex("⎯● validation") :]
-    assert "linear · epoch 60 of 60" in last, "the last picture stays"
-    assert len(open_run(folder).history) == 60
+    assert "mlp · epoch 16 of 16" in last, "the last picture stays"
+    assert len(open_run(folder).history) == 16
 
 
 def test_json_stays_alone_on_stdout(tmp_path, command):

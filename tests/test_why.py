@@ -484,6 +484,11 @@ def test_the_command_as_json(evaluated_digits, tmp_path, command):
     assert 0 <= last["fragility"]["shifted"] <= 1
 
 
+def test_a_file_that_is_no_picture_is_refused_before_anything_is_read(tmp_path, command):
+    status, _, err = command("why", tmp_path / "missing", "--out", tmp_path / "why.txt")
+    assert status == 1 and "must end in .png" in err
+
+
 def test_without_numbers_the_most_confident_errors_are_meant(evaluated):
     run, _ = evaluated
     assert named_or_hardest(run, ()).tolist() == [5]

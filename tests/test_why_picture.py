@@ -1,6 +1,7 @@
 """The picture of explanations: every part is there, in the words of the language, whatever the classes are called."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -60,6 +61,15 @@ def test_names_of_all_kinds_can_be_drawn(explained, tmp_path):
         assert (tmp_path / f"why.{suffix}").stat().st_size > 5_000
     first = next(each for each in explanations if 0 in (each.label, each.answer))
     assert any(r"\$one\$" in text for text in words_of(why_figure([first], run)))  # not a formula
+
+
+def test_words_above_a_picture_do_not_run_into_the_next(explained):
+    run, explanations = explained
+    figure = why_figure(explanations, run)
+    figure.draw_without_rendering()
+    for row in figure.subfigs:
+        boxes = [axes.title.get_window_extent() for axes in row.axes]
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_every_word_goes_through_the_language(explained):

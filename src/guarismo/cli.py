@@ -286,17 +286,21 @@ def explore(
     from guarismo.language import language
 
     chosen = language(lang)
+    if picture is not None:
+        from guarismo.results.charts import picture_place, sample_grid, save_figure
+
+        picture_place(picture)
+    if out is not None:
+        from guarismo.results.survey import page_place, write_survey
+
+        page_place(out)
     dataset = load_shown(source, loading, json)
     with showing("Looking for leaks") as progress:
         exploration = look(dataset, progress)
     print_json(exploration.as_json()) if json else print_exploration(exploration)
     if picture is not None:
-        from guarismo.results.charts import sample_grid, save_figure
-
         save_figure(sample_grid(*dataset.samples()), picture)
     if out is not None:
-        from guarismo.results.survey import write_survey
-
         write_survey(exploration, dataset, out, chosen)
     if not json:
         say(f"Page: {out}" if out else "With the images behind it, as a page: --out page.html")
@@ -626,10 +630,11 @@ def why(run: Path, *index: int, out: Path = Path("why.png"), source: str | None 
     source
         The run's data, only where they have moved since the training.
     """
-    from guarismo.results.charts import save_figure
+    from guarismo.results.charts import picture_place, save_figure
     from guarismo.results.why import explain, fragility, named_or_hardest
     from guarismo.results.why_picture import why_figure
 
+    picture_place(out)
     opened = open_run(run)
     chosen = named_or_hardest(opened, index)
     dataset = data_of(opened, source, AS_LOADED)

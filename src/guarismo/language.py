@@ -12,6 +12,7 @@ from decimal import Decimal
 from functools import cache
 from gettext import NullTranslations
 from io import BytesIO
+from math import isfinite
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -48,9 +49,11 @@ class Language(Formatter):
         return str(super().format_field(value, format_spec))
 
     def decimal(self, number: float, digits: int) -> str:
-        """0.0421 → 0.0421, 0,0421; a number of more digits than a float has, as 9.9e+27."""
+        """0.0421 → 0.0421, 0,0421; a number of more digits than a float has, as 9.9e+27; what is no number, as –."""
         from babel.numbers import format_decimal
 
+        if not isfinite(number):
+            return "–"
         if abs(number) >= 1e16:
             return f"{number:.2g}"
         places = "#,##0" + ("." + "0" * digits if digits else "")

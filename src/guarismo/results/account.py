@@ -535,6 +535,10 @@ CURVE_WORDS = {
         "validation from {c:percent} to {d:percent}."
     ),
 }
+ONE_EPOCH = {
+    "loss": N_("Loss after the only epoch: {b:.4} in training, {d:.4} in validation."),
+    "accuracy": N_("Accuracy after the only epoch: {b:percent} in training, {d:percent} in validation."),
+}
 
 
 def curves(run: Run, findings: Sequence[Finding], _: Language) -> tuple[Chart, ...]:
@@ -552,7 +556,7 @@ def curves(run: Run, findings: Sequence[Finding], _: Language) -> tuple[Chart, .
             Chart(
                 figure=learning_curves(history, measure, kept_epoch(run), turn, _),
                 title=_("Loss") if measure == "loss" else _("Accuracy"),
-                words=_(CURVE_WORDS[measure], n=len(history), a=a, b=b, c=c, d=d),
+                words=_((CURVE_WORDS if len(history) > 1 else ONE_EPOCH)[measure], n=len(history), a=a, b=b, c=c, d=d),
                 columns=(_("Epoch"), _("Training"), _("Validation")),
                 rows=tuple(
                     (str(int(row["epoch"])), *(write(value) if isfinite(value) else "–" for value in pair))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from io import BytesIO, StringIO
 from math import isfinite
@@ -50,9 +51,7 @@ class CellFigure(Figure):
     """Shows itself at the end of a notebook's cell, as figures of pyplot do, without pyplot or `%matplotlib inline`."""
 
     def _repr_png_(self) -> bytes:
-        memory = BytesIO()
-        self.savefig(memory, format="png", facecolor="white")
-        return memory.getvalue()
+        return drawn_as(self, "png", facecolor="white")
 
 
 def new_figure(width: float = 4.6, height: float = 3.1) -> tuple[Figure, Axes]:
@@ -209,13 +208,26 @@ def sample_grid(images: NDArray[np.uint8], row_names: Sequence[str]) -> Figure:
 
 def save_figure(figure: Figure, path: str | Path) -> None:
     """The figure as a file of its own, on white. Raises RunError for another suffix, or where it cannot be written."""
+    path = picture_place(path)
+    figure.set_facecolor("white")
+    write_out(path, drawn_as(figure, path.suffix.removeprefix("."), dpi=150))
+
+
+def picture_place(path: str | Path) -> Path:
+    """Where a picture goes. Raises RunError for a suffix of none that we draw."""
     path = Path(path)
     if path.suffix not in (".png", ".svg", ".pdf"):
-        raise RunError(f"A picture's name must end in .png, .svg or .pdf, received {path.name}.")
+        raise RunError(f"A picture's name must end in .png, .svg or .pdf, received {path.name or path}.")
+    return path
+
+
+def drawn_as(figure: Figure, format: str, **options: Any) -> bytes:
+    """The figure as a file's content. A letter that the font lacks stands as a box, without Matplotlib's warning."""
     memory = BytesIO()
-    figure.set_facecolor("white")
-    figure.savefig(memory, format=path.suffix.removeprefix("."), dpi=150)
-    write_out(path, memory.getvalue())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(memory, format=format, **options)
+    return memory.getvalue()
 
 
 def as_svg(figure: Figure, name: str = "") -> str:

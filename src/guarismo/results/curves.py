@@ -60,6 +60,13 @@ JUMPS = 0.25
 `poly-modality-cnn-augmented` has 0.28, `poly-modality-cnn` 0.21, `mnist-cnn-bn` 0.13, the others up to 0.08.
 """
 
+TINY_STEP = 1e-4
+"""A step size of Adam's below which a loss that stays at chance is taken to do so for want of way, not for too much of
+it; the default of our networks is 20 times as large."""
+
+STUCK = 0.97
+"""A loss above this share of chance's has learnt nothing."""
+
 SMALL_LOSS = 0.01
 """Added to a loss before its jumps are measured as shares: at 0.0001 a tenfold loss is still nothing."""
 
@@ -85,7 +92,7 @@ def diverged(history: History, rate: float | None = None) -> Finding | None:
     return Finding(
         "diverged",
         float(epoch),
-        N_("The loss is no longer a number in epoch {epoch:count}: what was learnt is lost."),
+        N_("The loss is no longer a number in epoch {epoch:count}: from there on nothing was learnt."),
         N_("Train again with a smaller step size: --learning-rate {smaller}."),
         {"epoch": epoch, "smaller": written((rate or largest(history)) / 10)},
         epochs=(epoch,),
@@ -116,16 +123,16 @@ def rate_too_high(history: History, chance: float, rate: float | None = None) ->
     chance: the loss of answering nothing but how common each class is, in nats (log k for k classes of one size);
     rate: the step size that was asked for.
     Seen in: a loss half as high again as before, and not by a trifle; a first epoch of twice the loss of chance, of
-    which half is left in the end; or a loss that stays at chance without falling.
+    which half is left in the end; or a loss that stays at chance without falling, where steps are not a TINY_STEP.
     """
     history = finite(history)
     if len(history) < 3:
         return None
-    losses = column(history, "loss")
+    losses, rate = column(history, "loss"), rate or largest(history)
     before = np.minimum.accumulate(losses)[:-1]
     sprung = (losses[1:] > 1.5 * before) & (losses[1:] > chance / 4)
     thrown = losses[0] > 2 * chance and losses[-1] > chance / 2
-    stuck = losses[-1] > 0.97 * chance and trend(losses) > -0.7
+    stuck = rate >= TINY_STEP and losses[-1] > STUCK * chance and trend(losses) > -0.7
     if not (sprung.any() or thrown or stuck):
         return None
     worst = 1 + int(sprung.argmax()) if sprung.any() else 0
@@ -137,7 +144,6 @@ def rate_too_high(history: History, chance: float, rate: float | None = None) ->
         "The step size {rate} is too large: the training loss is {high:.4} in epoch {epoch:count} and still "
         "{last:.4} in the end, where guessing has {chance:.4}."
     )
-    rate = rate or largest(history)
     return Finding(
         "learning-rate-too-high",
         float(losses[worst]),
@@ -160,8 +166,8 @@ def rate_too_low(history: History, chance: float, rate: float | None = None) -> 
     """Steps so small that the training loss has hardly left where it began, and still falls as fast as ever.
 
     The first epoch is near chance, half of its loss or more is left in the end, and the second half of the way (step
-    sizes summed up, for schedules) brought at least a quarter of what the first brought. chance and rate: as in
-    `rate_too_high`.
+    sizes summed up, for schedules) brought at least a quarter of what the first brought. Or it does not even fall, with
+    less than a TINY_STEP. chance and rate: as in `rate_too_high`.
     """
     history = finite(history)
     if len(history) < 4:
@@ -172,15 +178,22 @@ def rate_too_low(history: History, chance: float, rate: float | None = None) -> 
     way = np.concatenate([[0.0], np.cumsum((steps[1:] + steps[:-1]) / 2)])
     middle = float(np.interp(way[-1] / 2, way, losses))
     falling = trend(losses) <= -0.7 and middle - last >= (first - middle) / 4
-    if not falling or first < 0.8 * chance or last < first / 2:
+    slow = falling and first >= 0.8 * chance and last >= first / 2
+    stuck = rate < TINY_STEP and last > STUCK * chance
+    if not slow and not stuck:
         return None
+    falls = N_(
+        "The step size {rate} is too small: the training loss falls epoch after epoch, but only from "
+        "{first:.4} to {last:.4} in {n:count} epochs, where guessing has {chance:.4}."
+    )
+    stays = N_(
+        "The step size {rate} is too small: after {n:count} epochs the training loss is still {last:.4}, where "
+        "guessing has {chance:.4}."
+    )
     return Finding(
         "learning-rate-too-low",
         last / first,
-        N_(
-            "The step size {rate} is too small: the training loss falls epoch after epoch, but only from "
-            "{first:.4} to {last:.4} in {n:count} epochs, where guessing has {chance:.4}."
-        ),
+        falls if slow else stays,
         N_("Train with a larger step size: --learning-rate {larger}."),
         {
             "rate": written(rate),
@@ -264,8 +277,8 @@ def underfitting(train_accuracy: float, accuracy: float) -> Finding | None:
         "under-fitting",
         train,
         N_(
-            "It under-fits: it gets {train:percent} of its own training images wrong, about as many as of others "
-            "({other:percent})."
+            "It under-fits: it gets {train:percent} of its own training images wrong, and {other:percent} of the "
+            "others."
         ),
         N_("Take a stronger model (--model cnn), more epochs (--epochs), or less augmentation."),
         {"train": train, "other": other},

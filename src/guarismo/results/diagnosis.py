@@ -112,7 +112,7 @@ def gather(run: Run, dataset: Dataset | None = None, split: str = "validation") 
     train = kept_arrays(run, "train")
     counts = None if train is None else np.bincount(train["labels"], minlength=len(run.class_names)).astype(np.int64)
     if dataset is not None and answers is not None:
-        check_same(run, dataset.splits[split], answers, split)
+        check_same(run, dataset, answers, split)
     return Evidence(run, split, answers, counts, dataset)
 
 
@@ -120,11 +120,12 @@ def kept_arrays(run: Run, name: str) -> dict[str, NDArray[Any]] | None:
     return run.arrays(name) if f"{name}.safetensors" in run.about["files"] else None
 
 
-def check_same(run: Run, split: Split, answers: Answers, name: str) -> None:
+def check_same(run: Run, dataset: Dataset, answers: Answers, name: str) -> None:
     """Raises RunError where these are not the images that were answered."""
-    if split.images.shape[1:] != run.shape or not np.array_equal(split.labels, answers.labels):
+    if dataset.fingerprint != run.about["data"]["fingerprint"]:
+        count = len(dataset.splits[name])
         raise RunError(
-            f"These {len(split):,} {name} images are not the {len(answers.labels):,} that run {run.name} answered. "
+            f"These {count:,} {name} images are not the {len(answers.labels):,} that run {run.name} answered. "
             "Name the data that it was trained on, loaded with the same options."
         )
 
@@ -356,6 +357,7 @@ EXPLAINED: Mapping[str, tuple[str, ...]] = {
     "learning-rate-too-low": (*OF_THE_TRAINING, *OF_THE_ANSWERS, "collapse"),
     "collapse": (*OF_THE_TRAINING, *OF_THE_ANSWERS),
     "dead-classes": ("wrong-labels", "confusable-pair"),
+    "over-fitting": ("under-fitting",),
     "still-improving": ("under-fitting",),
 }
 """What need not be told besides, since it comes of the other: once that is mended, one will see."""

@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unicodedata import category
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,13 +21,17 @@ from PIL import Image
 from guarismo.language import Language
 from guarismo.models.runs import write_out
 from guarismo.results.account import MOST_TABLE_CLASSES, Account, Chapter, Shot
-from guarismo.results.charts import confusion_chart
+from guarismo.results.charts import confusion_chart, drawn_as
 from guarismo.results.comparison import Group
 
 LEAST_SIDE = 96
 """Pictures of a Markdown report are enlarged to about this, without smoothing: Markdown cannot."""
 ACROSS = 6
 """Pictures beside each other in Markdown."""
+
+
+MOST_LETTERS = 24
+"""Of a name beside or above a matrix on paper, and of a word that is not broken."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +135,7 @@ def comparison_part(told: Account, _: Language) -> Iterator[Block]:
                 (
                     group.name,
                     str(len(group.runs)),
-                    _.percent(group.accuracy)
-                    + ("" if group.spread is None else f" ± {_.decimal(100 * group.spread, 2)}"),
+                    mean_and_spread(group, _),
                     _.decimal(group.loss, 4),
                 )
                 for group in comparison.groups
@@ -300,7 +304,7 @@ def write_pdf(told: Account, out: Path) -> None:
         content = json.loads(text)
         if unwritable:
             content["blocks"].append(for_typst(missing_letters(unwritable, told.language), place, len(blocks)))
-        (place / "content.json").write_text(json.dumps(content), encoding="utf-8")
+        (place / "content.json").write_text(json.dumps(with_breaks(content)), encoding="utf-8")
         (place / "paper.typ").write_bytes(Path(__file__).with_name("paper.typ").read_bytes())
         made = typst.compile(place / "paper.typ", root=place, font_paths=[font_folder()], pdf_standards=["ua-1"])
     write_out(out, made)
@@ -317,17 +321,34 @@ def for_typst(block: Block, folder: Path, number: int) -> dict[str, Any]:
             return {"kind": "points", "rows": block.rows}
         case Table():
             shades = block.shades and [depth.tolist() for depth in block.shades]
-            return {"kind": "table", "caption": block.caption, "head": block.head, "rows": block.rows, "shades": shades}
+            head, rows = block.head, block.rows
+            if shades:
+                head, rows = tuple(map(cut, head)), tuple((cut(row[0]), *row[1:]) for row in rows)
+            return {"kind": "table", "caption": block.caption, "head": head, "rows": rows, "shades": shades}
         case Drawn():
             drawn = [(f"{number}-{place}.svg", figure, words) for place, (figure, words) in enumerate(block.figures)]
             for name, figure, words in drawn:  # noqa: B007
-                figure.savefig(folder / name, format="svg", transparent=True)
+                (folder / name).write_bytes(drawn_as(figure, "svg", transparent=True))
             return {"kind": "drawn", "rows": [(name, words) for name, figure, words in drawn]}
         case Gallery():
             shown = [(f"{number}-{place}.png", *row) for place, row in enumerate(block.rows)]
             for name, image, caption, words in shown:  # noqa: B007
                 (folder / name).write_bytes(png(image))
             return {"kind": "gallery", "rows": [(name, caption, words) for name, image, caption, words in shown]}
+
+
+def cut(name: str) -> str:
+    """A name as short as a matrix wants it."""
+    return name if len(name) <= MOST_LETTERS else name[: MOST_LETTERS - 1] + "…"
+
+
+def with_breaks(value: Any) -> Any:
+    """Plain values in whose texts every word of more than MOST_LETTERS may be broken, for it would leave the page."""
+    if isinstance(value, str):
+        return re.sub(rf"\S{{{MOST_LETTERS + 1},}}", lambda word: re.sub("(.{12})(?=.)", "\\1\u200b", word[0]), value)
+    if isinstance(value, list):
+        return [with_breaks(each) for each in value]
+    return {name: with_breaks(each) for name, each in value.items()} if isinstance(value, dict) else value
 
 
 def png(image: NDArray[np.uint8], times: int = 1) -> bytes:
@@ -347,7 +368,10 @@ def font_folder() -> Path:
 
 def writable(text: str) -> tuple[str, str]:
     """The text with each letter that no font here has as its Unicode number, [U+304A]; and these letters."""
-    missing = {letter for letter in text if letter > "~"} - letters_of(font_folder() / "DejaVuSans.ttf")
+    shown = {
+        letter for letter in text if letter > "~" and category(letter) != "Cf"
+    }  # marks that order text draw nothing
+    missing = shown - letters_of(font_folder() / "DejaVuSans.ttf")
     if missing:
         from matplotlib.font_manager import fontManager
 
@@ -406,9 +430,8 @@ def for_markdown(block: Block, folder: Path, number: int) -> Iterator[str]:
             yield grid(block.head, block.rows)
         case Drawn():
             for place, (figure, words) in enumerate(block.figures):
-                memory = io.BytesIO()
-                figure.savefig(memory, format="png", dpi=150, facecolor="white")
-                yield picture(folder, f"{number}-{place}.png", memory.getvalue(), words)
+                drawn = drawn_as(figure, "png", dpi=150, facecolor="white")
+                yield picture(folder, f"{number}-{place}.png", drawn, words)
                 yield plain(words)
         case Gallery():
             for first in range(0, len(block.rows), ACROSS):

@@ -50,7 +50,9 @@ def write_report(
 
 
 def known_format(out: Path, format: str | None = None) -> str:
-    """The format asked for, or that of the file's suffix. Raises RunError for one that is not in FORMATS."""
+    """The format asked for, or that of the file's suffix. Raises RunError for one not in FORMATS, and for a folder."""
+    if out.is_dir():
+        raise RunError(f"Cannot write {out}: it is a folder. Choose another place with --out.")
     chosen = format or out.suffix.removeprefix(".").lower()
     if chosen not in FORMATS:
         raise RunError(unknown("format of a report", chosen, FORMATS))

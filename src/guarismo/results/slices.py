@@ -132,8 +132,10 @@ def slices_of(
         known = column[~np.isnan(column)]
         if name in LOW and len(known):
             low, high = (float(limit) for limit in np.quantile(known, [ENDS, 1 - ENDS]))
-            yield Slice(LOW[name], column <= low, abs(low) if name == "slant" else low)
-            yield Slice(HIGH[name], column >= high, high)
+            if name != "slant" or low < 0:  # where all lean to the right, those that lean least do not lean to the left
+                yield Slice(LOW[name], column <= low, abs(low) if name == "slant" else low)
+            if name != "slant" or high > 0:
+                yield Slice(HIGH[name], column >= high, high)
         if name == "holes":
             for holes in np.unique(known):
                 yield Slice(HOLES, column == holes, float(holes))

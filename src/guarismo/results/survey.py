@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from guarismo.data.dataset import UNKNOWN, Dataset, pick_samples
 from guarismo.data.exploration import QUANTILES, THUMBNAIL, Exploration, Variation
+from guarismo.errors import RunError
 from guarismo.language import ENGLISH, N_, Language
 from guarismo.models.runs import write_out
 from guarismo.results.finding import Finding
@@ -145,10 +146,19 @@ BETWEEN: Mapping[tuple[str, str], tuple[str, str, str, str]] = {
 def write_survey(exploration: Exploration, dataset: Dataset, out: str | Path, _: Language = ENGLISH) -> Path:
     """Write the page of an exploration of `dataset` to `out` and give its path back.
 
-    Raises RunError where it cannot be written.
+    Raises RunError for another suffix than .html, or where it cannot be written.
     """
-    write_out(Path(out), survey(exploration, dataset, _).encode())
-    return Path(out)
+    place = page_place(out)
+    write_out(place, survey(exploration, dataset, _).encode())
+    return place
+
+
+def page_place(out: str | Path) -> Path:
+    """Where the page goes. Raises RunError for a name that is not that of a page."""
+    place = Path(out)
+    if place.suffix.lower() not in (".html", ".htm"):
+        raise RunError(f"The name of a page must end in .html, received {place.name or out}.")
+    return place
 
 
 def survey(exploration: Exploration, dataset: Dataset, _: Language = ENGLISH) -> str:
@@ -453,10 +463,10 @@ def samples_of(exploration: Exploration, dataset: Dataset) -> tuple[tuple[Place,
     return tuple(tuple((shown, index) for index in row if index >= 0) for row in rows.tolist())
 
 
-def ends_of(exploration: Exploration, name: str, most: int) -> tuple[Ends, ...]:
-    """A row for each of the first MOST_CLASSES classes that have the measure, or one for all images."""
+def ends_of(exploration: Exploration, name: str, most: int, classes: int | None = MOST_CLASSES) -> tuple[Ends, ...]:
+    """A row for each of the first classes (None: of all) that have the measure, or one for all images."""
     rows = []
-    for label, each in enumerate(exploration.variation[name][:MOST_CLASSES]):
+    for label, each in enumerate(exploration.variation[name][:classes]):
         if each is not None:
             low = tuple((exploration.shown, index) for index in each.low[:most].tolist())
             high = tuple((exploration.shown, index) for index in reversed(each.high[:most].tolist()))
@@ -547,7 +557,7 @@ def measured(exploration: Exploration, name: str, rows: Sequence[Ends], _: Langu
         low=_(spoken.low),
         high=_(spoken.high),
         axis=(spoken.value(_, edges[0] + half), spoken.value(_, edges[-1] - half)),
-        sentences=tuple(sentences(exploration, name, rows, _)),
+        sentences=tuple(sentences(exploration, name, _)),
         rows=tuple(drawn(name, ends, _) for ends in rows),
     )
 
@@ -588,8 +598,9 @@ def middle(name: str, ends: Ends) -> float:
     return ends.variation.holed if name == "holes" else ends.variation.median
 
 
-def sentences(exploration: Exploration, name: str, rows: Sequence[Ends], _: Language) -> Iterator[str]:
-    """Which classes are furthest apart in a measure, and how much of it is a matter of the hand."""
+def sentences(exploration: Exploration, name: str, _: Language) -> Iterator[str]:
+    """Which of all classes are furthest apart in a measure, and how much of it is a matter of the hand."""
+    rows = ends_of(exploration, name, 0, classes=None)
     least, most = (pick(rows, key=lambda ends: middle(name, ends)) for pick in (min, max))
     if middle(name, least) < middle(name, most):
         values = {"least": middle_of(name, least, _), "most": middle_of(name, most, _)}

@@ -78,12 +78,15 @@ def to_mlflow(run: Run, uri: str = "sqlite:///mlflow.db") -> str:
     # It would tell its makers of each use, and its users of each table made: theirs to turn on.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    # Of its own seven it waits four minutes for a server that is not there.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     try:
         from mlflow.entities import Metric, Param, RunTag
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
     except ImportError:
         raise MissingExtraError("Tracking with MLflow", "track") from None
+    check_database(uri)
     times = [round(1000 * time) for time in epoch_times(run)]
     metrics = [
         Metric(name, value, times[step], step)
@@ -109,6 +112,15 @@ def to_mlflow(run: Run, uri: str = "sqlite:///mlflow.db") -> str:
 
 MOST_METRICS = 1000
 """What MLflow takes in one batch."""
+
+
+def check_database(uri: str) -> None:
+    """Raises RunError where no SQLite file can be made: MLflow itself would try again for many minutes."""
+    folder = Path(uri.removeprefix("sqlite:///")).parent
+    if uri.startswith("sqlite:///") and not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise RunError(
+            f"Cannot write into {folder}. Choose a folder that there is, with --out sqlite:///FOLDER/mlflow.db."
+        )
 
 
 def find_or_create(client: Any, run: Run, began: int) -> str:

@@ -19,17 +19,15 @@ TALL = 1.75
 """Inches of one explanation."""
 FAINT = 0.01
 """Where no pixel brings more probability than this, all of them are drawn fainter: the rest is chance."""
-LONGEST = 18
-"""Letters of a class name that fit above a picture."""
+LONGEST, IN_A_LINE = 18, 40
+"""Letters of a class name above a picture, and in a line of its own."""
 
 
 def why_figure(explanations: Sequence[Explanation], run: Run, _: Language = ENGLISH) -> Figure:
     """A row for each explanation: the image, what speaks for its answer and for the other class, its neighbours."""
     near = max((len(each.neighbours) for each in explanations), default=0)
-    height, width = run.shape[:2]
-    wide = 1.3 * min(2.5, max(1.0, width / height))
     layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, hspace=0.03)
-    figure = CellFigure(figsize=((3 + near) * wide, TALL * len(explanations) + 0.5), layout=layout)
+    figure = CellFigure(figsize=((3 + near) * across(*run.shape[:2]), TALL * len(explanations) + 0.5), layout=layout)
     rows = figure.subfigures(len(explanations), 1, squeeze=False)[:, 0]
     for row, each in zip(rows, explanations, strict=True):
         axes = row.subplots(1, 3 + near, squeeze=False)[0]
@@ -37,7 +35,7 @@ def why_figure(explanations: Sequence[Explanation], run: Run, _: Language = ENGL
             cell.set_axis_off()
         draw(axes, each, run, _)
         row.suptitle(headline(each, run, _), x=0.01, ha="left", size=9, color=INK)
-        row.supxlabel(flip_words(each.flip, run, _), x=0.01, ha="left", size=8.5, color=INK)
+        row.supxlabel(change(each, run, _), x=0.01, ha="left", size=8.5, color=INK)
     figure.supxlabel(
         _("Blue: seeing it speaks for the class. Orange: seeing it speaks against it."),
         x=0.01,
@@ -48,6 +46,11 @@ def why_figure(explanations: Sequence[Explanation], run: Run, _: Language = ENGL
     return figure
 
 
+def across(height: int, width: int) -> float:
+    """Inches from one picture to the next."""
+    return 1.3 * min(2.5, max(1.0, width / height))
+
+
 def headline(explanation: Explanation, run: Run, _: Language) -> str:
     """The image by its number, and how it was answered."""
     names = run.class_names
@@ -55,16 +58,22 @@ def headline(explanation: Explanation, run: Run, _: Language) -> str:
         True: _(
             "Test image {index}: {label}, taken for {answer}",
             index=explanation.index,
-            label=literal(names[explanation.label]),
-            answer=literal(names[explanation.answer]),
+            label=short_name(names[explanation.label], IN_A_LINE),
+            answer=short_name(names[explanation.answer], IN_A_LINE),
         ),
         False: _(
             "Test image {index}: {label}, answered right",
             index=explanation.index,
-            label=literal(names[explanation.label]),
+            label=short_name(names[explanation.label], IN_A_LINE),
         ),
     }
     return texts[explanation.wrong]
+
+
+def change(explanation: Explanation, run: Run, _: Language) -> str:
+    """The smallest move that changes the answer, or that none does."""
+    names = [short_name(name, IN_A_LINE) for name in run.class_names]
+    return explanation.flip.sentence(names, _) if explanation.flip else flip_words(None, run, _)
 
 
 def draw(axes: Sequence[Axes], explanation: Explanation, run: Run, _: Language) -> None:
@@ -88,11 +97,13 @@ def draw(axes: Sequence[Axes], explanation: Explanation, run: Run, _: Language) 
 
 def put(axes: Axes, pixels: NDArray[np.float64], words: str) -> None:
     axes.imshow(pixels, interpolation="nearest")
-    axes.set_title(words, size=8, color=INK, pad=3)
+    # A letter is 0.6 times as wide as high: smaller ones where the words would run into those of the next picture.
+    room = 72 * across(*pixels.shape[:2]) / len(words)
+    axes.set_title(words, size=min(8, room / 0.6), color=INK, pad=3)
 
 
-def short_name(name: str) -> str:
-    return literal(name if len(name) <= LONGEST else name[: LONGEST - 1] + "…")
+def short_name(name: str, most: int = LONGEST) -> str:
+    return literal(name if len(name) <= most else name[: most - 1] + "…")
 
 
 def as_rgb(image: NDArray[np.uint8]) -> NDArray[np.float64]:
