@@ -205,3 +205,17 @@ def test_the_table_of_views_lists_the_layers_of_the_trunk():
     rows = describe_layers(build("views", (28, 140, 3), 10))
     assert {"layer": "Conv2D", "output": "28×28×32", "parameters": 9 * 3 * 32} in rows
     assert [row["layer"] for row in rows].count("Conv2D") == 3  # one trunk, whatever the number of views
+
+
+def test_neighbours_answer_by_the_mean_over_an_image_and_itself_moved_by_a_pixel():
+    plain, averaging = (build("linear", (6, 5, 1), 3, neighbours) for neighbours in (False, True))
+    averaging.set_weights(plain.get_weights())
+    images = np.random.default_rng(0).integers(0, 256, (4, 6, 5, 1), dtype=np.uint8)
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    moved = [padded[:, 1 + y : 7 + y, 1 + x : 6 + x] for y, x in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
+    wanted = np.mean([np.asarray(plain(part)) for part in moved], axis=0)
+    np.testing.assert_allclose(np.asarray(averaging(images)), wanted, atol=1e-6)
+
+
+def test_small_has_fewer_than_ten_thousand_parameters():
+    assert build("small", (28, 28, 1), 10).count_params() < 10_000

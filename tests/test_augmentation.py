@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("keras", reason="training is the [train] extra")
 
-from guarismo.models.augmentation import RandomAffine, augmentation
+from guarismo.models.augmentation import RandomAffine, RandomErase, RandomMirror, RandomShift, augmentation
 from guarismo.models.settings import Settings
 
 
@@ -58,3 +58,40 @@ def test_same_seed_same_variants():
     first, again, other = (np.asarray(RandomAffine(15, 0.1, 0.1, seed)(square(), training=True)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_a_shift_alone_moves_by_whole_pixels_and_changes_no_value():
+    images = np.random.default_rng(0).integers(0, 256, (32, 12, 9, 3), dtype=np.uint8)
+    moved = np.asarray(RandomShift(0.2, seed=0)(images, training=True)).astype(np.uint8)
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
+    offsets = set()
+    for index, image in enumerate(moved):
+        places = [(y, x) for y in range(5) for x in range(5) if (padded[index, y : y + 12, x : x + 9] == image).all()]
+        assert len(places) == 1, "one of the images that whole pixels of movement can make"
+        offsets |= set(places)
+    assert len(offsets) > 10
+
+
+def test_whole_pixels_are_chosen_where_nothing_but_a_shift_is_asked():
+    assert [type(layer) for layer in augmentation(Settings(shift=0.1))] == [RandomShift]
+    assert [type(layer) for layer in augmentation(Settings(shift=0.1, rotation=5.0))] == [RandomAffine]
+    kinds = [type(layer) for layer in augmentation(Settings(mirror=True, erase=0.3, shift=0.1))]
+    assert kinds == [RandomShift, RandomMirror, RandomErase]
+
+
+def test_about_half_of_the_images_are_mirrored_and_the_others_left_alone():
+    images = np.random.default_rng(1).integers(0, 256, (200, 6, 8, 1), dtype=np.uint8)
+    mirrored = np.asarray(RandomMirror(seed=0)(images, training=True))
+    same, turned = ((mirrored == other).all(axis=(1, 2, 3)) for other in (images, images[:, :, ::-1]))
+    assert (same | turned).all() and 60 < turned.sum() < 140
+
+
+def test_a_square_of_the_asked_share_is_blanked():
+    white = np.full((200, 20, 20, 1), 255, dtype=np.uint8)
+    erased = (np.asarray(RandomErase(0.5, seed=0)(white, training=True)) == 0).sum(axis=(1, 2, 3))
+    assert erased.max() == 100 and 25 <= erased.min() < 100, "10 by 10, less where it reaches over the edge"
+
+
+@pytest.mark.parametrize("layer", [RandomShift(0.2, 0), RandomMirror(0), RandomErase(0.5, 0)])
+def test_images_to_be_answered_are_left_alone(layer):
+    np.testing.assert_array_equal(np.asarray(layer(square())).astype(np.uint8), square())

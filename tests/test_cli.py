@@ -289,6 +289,33 @@ def test_commands_import_only_what_they_need(tmp_path, forest, line):
     subprocess.run([sys.executable, "-c", program, *words], check=True, capture_output=True)
 
 
+# Before a training
+
+
+def test_find_lr_names_a_step_size_and_draws_it(tmp_path, command):
+    pytest.importorskip("keras", reason="training is the [train] extra")
+    picture = tmp_path / "rates.png"
+    status, out, _ = command("train", "digits", "--model", "linear", "--find-lr", "--out", picture)
+    assert status == 0 and re.search(r"Train with --learning-rate 0\.\d+: half of the step size", out)
+    assert picture.stat().st_size > 1000 and list(tmp_path.iterdir()) == [picture], "no run"
+    status, out, _ = command("train", "digits", "--model", "linear", "--find-lr", "--out", picture, "--json")
+    assert status == 0 and 1e-4 < json.loads(out)["learning_rate"] < 1
+    status, _, err = command("train", "digits", "--find-lr", "--out", tmp_path / "run")
+    assert status == 1 and "must end in .png, .svg or .pdf" in err
+
+
+def test_profile_says_where_the_time_goes(command):
+    pytest.importorskip("keras", reason="training is the [train] extra")
+    status, out, _ = command("train", "digits", "--model", "linear", "--profile")
+    names = [line.split()[0] for line in out.splitlines()[1:]]
+    assert (status, names) == (
+        0,
+        ["part", "load", "forward", "backward", "optimiser", "validation", "compile", "export"],
+    )
+    status, out, _ = command("train", "digits", "--model", "linear", "--profile", "--json")
+    assert status == 0 and json.loads(out)["parts"][0]["name"] == "load"
+
+
 # PolyMNIST, from its making to its fusion
 
 

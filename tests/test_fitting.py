@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from guarismo.data import dataset as dataset_file
+from guarismo.data.sources import load
 from guarismo.errors import RunError
+from guarismo.models.runs import open_run
 from guarismo.models.settings import Settings
 
 pytest.importorskip("keras", reason="training is the [train] extra")
@@ -152,3 +154,33 @@ def test_data_larger_than_memory_are_trained_on(tmp_path):
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
     )
     assert ran.stdout.splitlines() == ["more than memory", "20000 1.0"], ran.stderr[-2000:]
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_with_another_backend_of_keras_a_run_answers_all_the_same(tmp_path, backend):
+    """Trained by that backend, written as ONNX by TensorFlow: train checks that both answer alike."""
+    pytest.importorskip(backend, reason="a backend that Keras may be told to use")
+    words = [
+        "train",
+        "digits",
+        "--model",
+        "cnn",
+        "--epochs",
+        "1",
+        "--limit",
+        "500",
+        "--shift",
+        "0.1",
+        "--neighbours",
+        "--out",
+    ]
+    environment = {**os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run(
+        [sys.executable, "-m", "guarismo", *words, str(tmp_path / "run")],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    run = open_run(tmp_path / "run")
+    assert run.about["facts"]["backend"] == backend
+    assert run.predict(load("digits").test.images[:5]).shape == (5, 10)

@@ -7,7 +7,7 @@ import pytest
 from guarismo.errors import RunError
 from guarismo.models.architectures import NETWORKS
 from guarismo.models.classical import CLASSICAL
-from guarismo.models.settings import RECIPES, Settings
+from guarismo.models.settings import RECIPES, Settings, recipe_for
 
 
 def test_settings_survive_the_journey_through_run_json():
@@ -48,6 +48,13 @@ def test_every_recipe_names_a_model_that_exists(name):
 def test_a_recipe_can_be_varied():
     assert replace(RECIPES["mnist-cnn"], epochs=1) == replace(RECIPES["mnist-cnn"], epochs=1)
     assert replace(RECIPES["mnist-cnn"], epochs=1).batch_size == RECIPES["mnist-cnn"].batch_size == 64
+
+
+def test_a_recipe_may_have_a_variant_for_some_data():
+    assert recipe_for("fast", "fashion_mnist") == RECIPES["fast-fashion_mnist"] != RECIPES["fast"]
+    assert recipe_for("fast", "mnist") == recipe_for("fast", "some/folder") == RECIPES["fast"]
+    with pytest.raises(RunError, match="Did you mean 'small'"):
+        recipe_for("smal")
 
 
 def test_every_setting_has_a_sentence_of_help():

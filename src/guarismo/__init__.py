@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from guarismo.data.sources import LoadSettings as LoadSettings
     from guarismo.data.sources import load as load
     from guarismo.errors import GuarismoError as GuarismoError
+    from guarismo.models.profiling import profile as profile
+    from guarismo.models.rates import find_learning_rate as find_learning_rate
     from guarismo.models.runs import Run as Run
     from guarismo.models.runs import open_run as open_run
     from guarismo.models.settings import RECIPES as RECIPES
     from guarismo.models.settings import Settings as Settings
+    from guarismo.models.settings import recipe_for as recipe_for
     from guarismo.models.training import MODELS as MODELS
     from guarismo.models.training import resume as resume
     from guarismo.models.training import train as train
@@ -64,9 +67,12 @@ HOMES = {
     "write_survey": "results.survey",
     "Settings": "models.settings",
     "RECIPES": "models.settings",
+    "recipe_for": "models.settings",
     "MODELS": "models.training",
     "Run": "models.runs",
     "open_run": "models.runs",
+    "find_learning_rate": "models.rates",
+    "profile": "models.profiling",
     "train": "models.training",
     "resume": "models.training",
     "Reading": "reading.reader",

@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 from guarismo.data.sources import LoadSettings, load, load_whole, reload
 from guarismo.errors import DataError, GuarismoError, RunError, unknown
 from guarismo.models.runs import open_run, write_out
-from guarismo.models.settings import RECIPES, Settings
+from guarismo.models.settings import Settings, recipe_for
 from guarismo.models.training import MODELS, check_trainable, check_unfinished, machine, resume
 from guarismo.terminal import (
     json_line,
@@ -34,6 +34,7 @@ from guarismo.terminal import (
     print_fusion,
     print_json,
     print_page,
+    print_profile,
     print_reproduced,
     print_run,
     print_score,
@@ -343,6 +344,8 @@ def train(
     out: Path | None = None,
     resume: Path | None = None,
     watch: bool = False,
+    find_lr: bool = False,
+    profile: bool = False,
     json: Json = False,
     training: Training = AS_SET,
     loading: Loading = AS_LOADED,
@@ -363,6 +366,10 @@ def train(
         Go on with a run that was cut off, with its own settings; SOURCE only where its data have moved.
     watch
         Show the curves while it trains; where there is no terminal, a line for each epoch.
+    find_lr
+        Instead of training, try every step size for a moment and name the one to train with; --out names the picture.
+    profile
+        Instead of training, say where the time of a training would go.
     """
     from guarismo.models.training import train as fit
     from guarismo.results.diagnosis import diagnose
@@ -374,11 +381,38 @@ def train(
     elif source is None:
         raise RunError("Name a SOURCE to train on (`guarismo data list` shows them), or a run with --resume.")
     else:
-        settings = chosen_settings(recipe, given(training))
+        settings = chosen_settings(recipe, given(training), source)
         dataset = load_shown(source, loading, json)
+        if find_lr or profile:
+            look_before(dataset, settings, find_lr, out, json)
+            return
         with watching(settings.model) if watch else showing(f"Training {settings.model}") as progress:
             run = fit(dataset, settings, out, progress)
     print_json(train_json(run)) if json else print_run(run, diagnose(run))
+
+
+def look_before(dataset: Any, settings: Settings, find_lr: bool, out: Path | None, json: bool) -> None:
+    """What is worth knowing before a training: the step size, or where the time would go."""
+    if not find_lr:
+        from guarismo.models.profiling import profile
+
+        with showing("Profiling") as progress:
+            parts = profile(dataset, settings, progress)
+        print_json({"parts": [asdict(part) for part in parts]}) if json else print_profile(parts)
+        return
+    from guarismo.models.rates import find_learning_rate
+    from guarismo.results.charts import picture_place, rate_chart, save_figure
+
+    picture = out or Path("learning-rate.png")
+    picture_place(picture)
+    with showing("Trying step sizes") as progress:
+        found = find_learning_rate(dataset, settings, progress)
+    save_figure(rate_chart(found.rates, found.losses, found.rate), picture)
+    if json:
+        print_json({"learning_rate": found.rate, "picture": str(picture)})
+        return
+    say(f"Train with --learning-rate {found.rate:g}: half of the step size at which the loss is lowest.")
+    say(f"Picture: {picture}")
 
 
 def go_on(folder: Path, source: str | None, loading: Any, quiet: bool, watch: bool) -> Any:
@@ -403,13 +437,11 @@ def data_of(run: Any, source: str | None, loading: Any) -> Any:
         return load(source, replace(LoadSettings(), **given(loading)), progress)
 
 
-def chosen_settings(recipe: str | None, changes: dict[str, Any]) -> Settings:
-    """A recipe's settings, or the defaults, with the user's changes."""
-    if recipe is not None and recipe not in RECIPES:
-        raise RunError(unknown("recipe", recipe, RECIPES))
+def chosen_settings(recipe: str | None, changes: dict[str, Any], data: str) -> Settings:
+    """A recipe's settings for these data, or the defaults, with the user's changes."""
     if "model" in changes and changes["model"] not in MODELS:
         raise RunError(unknown("model", changes["model"], MODELS))
-    return replace(RECIPES[recipe] if recipe else Settings(), **changes)
+    return replace(recipe_for(recipe, data) if recipe else Settings(), **changes)
 
 
 def train_json(run: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from guarismo.data.dataset import Dataset
     from guarismo.data.exploration import Exploration, Variation
     from guarismo.data.leaks import Leaks
+    from guarismo.models.profiling import Part
     from guarismo.models.runs import Run
     from guarismo.reading.adaptation import Adaptation
     from guarismo.reproduction import Experiment
@@ -251,6 +252,22 @@ def print_architecture(rows: Sequence[Mapping[str, Any]]) -> None:
     table = [(row["layer"], row["output"], f"{row['parameters']:,}") for row in rows]
     table.append(("total", "", f"{sum(row['parameters'] for row in rows):,}"))
     print_table(("layer", "output", "parameters"), table, right=(1, 2))
+
+
+def print_profile(parts: Sequence[Part]) -> None:
+    """Each part of a training: how often, how long, and its share of an epoch."""
+    epoch = sum(part.times * part.seconds for part in parts)
+    rows = [
+        (
+            part.name,
+            f"{part.times:,}" if part.times else "once",
+            f"{1e3 * part.seconds:,.1f} ms",
+            f"{part.times * part.seconds:.2f} s" if part.times else "–",
+            f"{100 * part.times * part.seconds / epoch:.0f} %" if part.times else "–",
+        )
+        for part in parts
+    ]
+    print_table(("part", "times an epoch", "each", "epoch", "share"), rows, right=range(1, 5))
 
 
 MOST_FINDINGS = 3

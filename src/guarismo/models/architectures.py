@@ -75,14 +75,19 @@ def normalise() -> Any:
     return keras.layers.BatchNormalization(momentum=0.9)
 
 
+def block(filters: int, size: int, *after: Any, **options: Any) -> Layers:
+    """Convolution, what comes `after` it, normalisation, rectification."""
+    return [keras.layers.Conv2D(filters, size, use_bias=False, **options), *after, normalise(), keras.layers.ReLU()]
+
+
 def mlp() -> Layers:
     """A dense network of today: two wide layers, normalised, with dropout."""
 
-    def block(units: int) -> Layers:
+    def wide(units: int) -> Layers:
         plain = keras.layers.Dense(units, use_bias=False)
         return [plain, normalise(), keras.layers.ReLU(), keras.layers.Dropout(0.3)]
 
-    return [keras.layers.Flatten(), *block(512), *block(256)]
+    return [keras.layers.Flatten(), *wide(512), *wide(256)]
 
 
 def cnn() -> Layers:
@@ -90,24 +95,31 @@ def cnn() -> Layers:
 
     Pooled before it is normalised: a quarter of the values, 2.0 times the images per second (2 cores, MNIST).
     """
+    blocks = [layer for filters in (32, 64, 128) for layer in block(filters, 3, pool(), padding="same")]
+    return [*blocks, keras.layers.Flatten(), keras.layers.Dropout(0.4)]
 
-    def block(filters: int) -> Layers:
-        plain = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False)
-        return [plain, pool(), normalise(), keras.layers.ReLU()]
 
-    return [*block(32), *block(64), *block(128), keras.layers.Flatten(), keras.layers.Dropout(0.4)]
+def fast() -> Layers:
+    """One epoch is enough: what costs time is left out, above all normalisation where the images are large.
+
+    In three blocks on MNIST it took 7.1 of the 16.3 ms of a step of 256 images (2 cores with AMX, bfloat16). Without
+    it in the first, at a step size of 0.02, validation accuracy after an epoch is the same, 99.2 % (3 seeds).
+    """
+    first = [keras.layers.Conv2D(24, 5), pool(), keras.layers.ReLU()]
+    return [*first, *block(64, 3, pool()), *block(96, 3)]
+
+
+def small() -> Layers:
+    """Fewer than 10,000 parameters for ten classes of 28×28 images: 8,898."""
+    return [*block(8, 5, pool()), *block(16, 3), *block(20, 3, pool()), *block(20, 3)]
 
 
 def reader() -> Layers:
     """What reads photographed digits: four convolutions, then 128 features on which `adapt` learns a hand."""
-    layers = keras.layers
-
-    def block(filters: int, size: int = 3, *after: Any) -> Layers:
-        plain = layers.Conv2D(filters, size, padding="same", use_bias=False)
-        return [plain, *after, normalise(), layers.ReLU()]
-
+    layers, same = keras.layers, {"padding": "same"}
     return [
-        *[*block(32, 5, pool()), *block(64, 3, pool()), *block(96), *block(128, 3, pool())],
+        *[*block(32, 5, pool(), **same), *block(64, 3, pool(), **same), *block(96, 3, **same)],
+        *block(128, 3, pool(), **same),
         *[layers.Flatten(), layers.Dropout(0.3), layers.Dense(128, use_bias=False), normalise(), layers.ReLU()],
         layers.Dropout(0.3),
     ]
@@ -220,6 +232,8 @@ NETWORKS: dict[str, Callable[[], Layers]] = {
     "linear": linear,
     "mlp": mlp,
     "cnn": cnn,
+    "fast": fast,
+    "small": small,
     "reader": reader,
     "views": views,
     "mnist-mlp": mnist_mlp,
@@ -232,14 +246,15 @@ NETWORKS: dict[str, Callable[[], Layers]] = {
 }
 
 
-def build(name: str, shape: tuple[int, int, int], classes: int) -> Any:
+def build(name: str, shape: tuple[int, int, int], classes: int, neighbours: bool = False) -> Any:
     """The network as a functional `keras.Model`: uint8 images (n, h, w, c) → probabilities float32 (n, classes).
 
-    Its last but one layer is named "logits". Raises RunError when images of `shape` are too small for it.
+    With `neighbours`, the mean of the probabilities of each image and of itself moved by a pixel in four directions.
+    The layer of the logits is named "logits". Raises RunError when images of `shape` are too small for it.
     """
     layers = keras.layers
     images = keras.Input(shape, dtype="uint8", name="images")
-    flow = layers.Rescaling(1 / 255)(images)
+    flow = layers.Rescaling(1 / 255)(with_neighbours(images) if neighbours else images)
     try:
         for layer in NETWORKS[name]():
             flow = layer(flow)
@@ -247,7 +262,21 @@ def build(name: str, shape: tuple[int, int, int], classes: int) -> Any:
         raise RunError(f"Images of {shape[0]}×{shape[1]} are too small for '{name}'. Load larger ones.") from error
     flow = layers.Dense(classes, name="logits")(layers.Flatten()(flow) if len(flow.shape) > 2 else flow)
     probabilities = layers.Activation("softmax", dtype="float32", name="probabilities")(flow)
+    if neighbours:
+        probabilities = keras.ops.mean(keras.ops.reshape(probabilities, (5, -1, classes)), axis=0)
     return keras.Model(images, probabilities, name=name.replace("-", "_"))
+
+
+def with_neighbours(images: Any) -> Any:
+    """(n, h, w, c) → (5·n, h, w, c): the images, then all of them moved by a pixel up, down, left, right."""
+    join = keras.ops.concatenate
+    moved = [
+        join([images[:, 1:], images[:, -1:]], axis=1),
+        join([images[:, :1], images[:, :-1]], axis=1),
+        join([images[:, :, 1:], images[:, :, -1:]], axis=2),
+        join([images[:, :, :1], images[:, :, :-1]], axis=2),
+    ]
+    return join([images, *moved], axis=0)
 
 
 def describe_layers(network: Any) -> list[dict[str, Any]]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import platform
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -69,13 +72,22 @@ def compiled(dataset: Dataset, settings: Settings) -> tuple[Any, Any]:
         flow = layer(flow)
     trainer = keras.Model(images, core(flow))
     trainer.compile(
-        optimizer=keras.optimizers.Adam(step_size(settings, steps_of(dataset.train, settings))),
+        optimizer=keras.optimizers.Adam(
+            step_size(settings, steps_of(dataset.train, settings)),
+            beta_2=settings.beta_2,
+            weight_decay=settings.weight_decay or None,
+        ),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
         metrics=["accuracy"],
-        steps_per_execution=min(STEPS_PER_CALL, steps_of(dataset.train, settings)),
+        steps_per_execution=steps_per_call(dataset.train, settings),
     )
     trainer.optimizer.build(trainer.trainable_variables)
     return network, trainer
+
+
+def steps_per_call(split: Split, settings: Settings) -> int:
+    """How many steps are compiled into one call; Keras has one only for PyTorch."""
+    return 1 if keras.backend.backend() == "torch" else min(STEPS_PER_CALL, steps_of(split, settings))
 
 
 def step_size(settings: Settings, steps_per_epoch: int) -> Any:
@@ -275,7 +287,7 @@ def history_csv(history: list[Row]) -> bytes:
 def fitted(dataset: Dataset, settings: Settings, state: State, policy: str) -> Fitted:
     """The best weights in a float32 network, as arrays and as ONNX (ONNX Runtime refuses bfloat16 weights)."""
     with arithmetic("float32"):
-        network = build(settings.model, dataset.shape, len(dataset.class_names))
+        network = build(settings.model, dataset.shape, len(dataset.class_names), settings.neighbours)
     network.set_weights(state.best)
     epoch = best_epoch(state.history, settings)
     weights = dict(zip(weight_names(network), state.best, strict=True))
@@ -318,13 +330,35 @@ def to_onnx(network: Any, shape: tuple[int, int, int]) -> bytes:
     network(np.zeros((1, *shape), dtype=np.uint8))  # Keras exports only what has been called
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tf2onnx speaks of NumPy names that it no longer needs
-        try:
+        if keras.backend.backend() == "tensorflow":
             network.export(Path(place) / "model.onnx", format="onnx", verbose=False)
-        except ImportError as error:  # each backend of Keras has its own converter
-            raise RunError(
-                f"Keras cannot write ONNX with this backend: {error}. Then go on with: guarismo train --resume RUN"
-            ) from None
+        else:
+            export_in_tensorflow(network, Path(place))
         return (Path(place) / "model.onnx").read_bytes()
+
+
+EXPORT = """
+import sys, keras, numpy
+network = keras.models.load_model(sys.argv[1] + "/network.keras")
+network(numpy.zeros((1, *network.input.shape[1:]), dtype="uint8"))
+network.export(sys.argv[1] + "/model.onnx", format="onnx", verbose=False)
+"""
+
+
+def export_in_tensorflow(network: Any, place: Path) -> None:
+    """The same where Keras computes with JAX or PyTorch, whose own converters write files that ONNX Runtime refuses.
+
+    In a process of its own, since a process has one backend. Raises RunError where TensorFlow is not installed.
+    """
+    network.save(place / "network.keras")
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
+    words = [sys.executable, "-c", EXPORT, str(place)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)  # noqa: S603  our own words
+    if done.returncode:
+        raise RunError(
+            f"TensorFlow, which writes the ONNX file, failed: {done.stderr.strip().splitlines()[-1]}. "
+            "Install it, then go on with: guarismo train --resume RUN"
+        )
 
 
 def wants_bfloat16(settings: Settings) -> bool:

@@ -33,7 +33,7 @@ def load_network(run: Run) -> Any:
     name = run.settings.model
     if name not in NETWORKS:
         raise RunError(f"Run {run.folder} is a {name}, no network of ours: only --format onnx can hold it.")
-    network = build(name, run.shape, len(run.class_names))
+    network = build(name, run.shape, len(run.class_names), run.settings.neighbours)
     arrays = run.arrays("weights")
     weights = [arrays.get(place) for place in weight_names(network)]
     if any(

@@ -28,6 +28,8 @@ class Settings:
     epochs: int = choice(10, "Most passes over the training images.", least=1, most=100_000)
     batch_size: int = choice(128, "Images per step.", least=1, most=1_000_000)
     learning_rate: float = choice(2e-3, "Peak step size of Adam.", least=1e-9, most=10)
+    beta_2: float = choice(0.999, "How long Adam remembers the size of gradients; short trainings want less.", most=1)
+    weight_decay: float = choice(0.0, "Weights shrink by this share of the step size at each step.", most=10)
     schedule: str = choice(
         "one-cycle",
         "How the step size moves: one-cycle (up, then down to nothing), plateau (halved when stuck), constant.",
@@ -41,6 +43,11 @@ class Settings:
     rotation: float = choice(0.0, "Augmentation: turn by up to ± this many degrees.", most=180)
     shift: float = choice(0.0, "Augmentation: move by up to ± this share of the image.", most=0.5)
     zoom: float = choice(0.0, "Augmentation: enlarge or shrink by up to ± this share.", most=0.5)
+    mirror: bool = choice(False, "Augmentation: half of the images left for right.")
+    erase: float = choice(0.0, "Augmentation: blank a square of this share of the image's side.", most=0.9)
+    neighbours: bool = choice(
+        False, "Answer by the mean over an image and itself moved by a pixel in four directions: 5 times the work."
+    )
     variants: str = choice(
         "none",
         "New images each epoch: 'handwriting' makes digits as photos show them, and marks that are none.",
@@ -66,10 +73,26 @@ class Settings:
         return {name: value for name, value in asdict(self).items() if value != getattr(Settings(), name)}
 
 
+def recipe_for(name: str, data: str = "") -> Settings:
+    """The recipe of that name; for data that have a recipe of their own, such as "best-fashion_mnist", that one.
+
+    Raises RunError for a name that is none.
+    """
+    if name not in RECIPES:
+        raise RunError(unknown("recipe", name, RECIPES))
+    return RECIPES.get(f"{name}-{data}", RECIPES[name])
+
+
 PUBLISHED = Settings(schedule="constant", learning_rate=1e-3)
 """What the published projects did: Keras' Adam at its default step size."""
 
+FAST = Settings(model="fast", epochs=1, learning_rate=2e-2, beta_2=0.95, label_smoothing=0.05, keep="last")
+"""Seconds for small images of any kind."""
+
 RECIPES: dict[str, Settings] = {
+    "fast": FAST,
+    "fast-fashion_mnist": replace(FAST, epochs=3),
+    "small": replace(FAST, model="small", epochs=20, learning_rate=1e-2, beta_2=0.99, shift=0.07),
     # What reads photos, and comes with the package (trained on mnist)
     "reader": Settings(model="reader", epochs=24, learning_rate=3e-3, keep="last", variants="handwriting"),
     # Published laboratories, at their own settings. Where their authors state nothing, Keras' usual value stands.

@@ -138,12 +138,16 @@ def check_digits(dataset: Dataset, settings: Settings) -> None:
         raise RunError(f"--variants handwriting is for networks; '{settings.model}' is none. Choose --model reader.")
 
 
+MOVING = ("rotation", "shift", "zoom", "mirror", "erase", "neighbours")
+"""Settings that treat an image as one picture."""
+
+
 def check_possible(dataset: Dataset, settings: Settings) -> None:
     """Raises RunError for what the network cannot take, MissingExtraError for parts that are not installed."""
-    if settings.model == "views" and (settings.rotation or settings.shift or settings.zoom):
+    if settings.model == "views" and (asked := [name for name in MOVING if getattr(settings, name)]):
         raise RunError(
             "Model 'views' cannot be augmented: its views would be moved into each other. "
-            "Leave out --rotation, --shift and --zoom."
+            f"Leave out --{' and --'.join(asked)}."
         )
     if settings.model in NETWORKS:
         build(settings.model, dataset.shape, len(dataset.class_names))

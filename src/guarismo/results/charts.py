@@ -193,6 +193,19 @@ def reliability_chart(reliability: Reliability, _: Language = ENGLISH) -> Figure
     return figure
 
 
+def rate_chart(rates: NDArray[np.float64], losses: NDArray[np.float64], rate: float, _: Language = ENGLISH) -> Figure:
+    """Loss against step size, both as logarithms, the step size to train with marked."""
+    figure, axes = new_figure()
+    axes.plot(rates, losses, color=TRAIN, linewidth=1.6)
+    axes.axvline(rate, color=INK, alpha=0.45, linewidth=1, linestyle=(0, (4, 3)))
+    axes.set(xscale="log", yscale="log")
+    axes.annotate(_.significant(rate), (rate, losses.max()), (5, 0), textcoords="offset points", size=TEXT, color=INK)
+    axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter=numbers(_), minor_formatter="")
+    for axis, words in ((axes.xaxis, _("step size")), (axes.yaxis, _("loss"))):
+        axis.set_label_text(words, color=INK, size=TEXT)
+    return figure
+
+
 def sample_grid(images: NDArray[np.uint8], row_names: Sequence[str]) -> Figure:
     """Images uint8 (rows, columns, h, w, c), one named row per class."""
     rows, columns, height, width, channels = images.shape
