@@ -136,7 +136,14 @@ def test_explore_draws_samples_into_a_picture(source, tmp_path, command):
 
 def test_export_writes_a_file_that_answers_the_same(forest, tmp_path, command):
     status, out, _ = command("export", forest, "--out", tmp_path / "model.onnx")
-    assert status == 0 and "as the run does" in out
+    assert status == 0 and "as the run does (difference 0)" in out
+    status, out, _ = command("export", forest, "--out", tmp_path / "again.onnx", "--json")
+    assert status == 0 and json.loads(out)["size"] == (tmp_path / "model.onnx").stat().st_size
+
+
+def test_export_names_the_formats_that_it_knows(forest, command):
+    status, _, err = command("export", forest, "--format", "tflite")
+    assert status == 1 and "Choose from onnx, int8, keras, saved-model, litert, openvino, web" in err
 
 
 def test_data_list_names_every_source(command):

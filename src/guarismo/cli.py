@@ -22,6 +22,7 @@ from guarismo.terminal import (
     percent,
     plain,
     print_adaptation,
+    print_agreement,
     print_architecture,
     print_comparison,
     print_confusion,
@@ -775,28 +776,36 @@ def track(*run: Path, to: str = "tensorboard", out: str | None = None) -> None:
 
 
 @app.command
-def export(run: Path, *, format: str = "onnx", out: Path | None = None) -> None:
-    """Write a run in another format, load the file again, compare, and only then say done.
+def export(run: Path, *, format: str = "onnx", out: Path | None = None, json: Json = False) -> None:
+    """Write a run in another format, load that again, compare, and only then say done.
 
-    guarismo export runs/digits_cnn_1 --format keras --out model.keras
+    guarismo export runs/digits_cnn_1 --format web --out site
 
     Parameters
     ----------
     run
         Folder of a run.
     format
-        onnx or keras.
+        onnx, int8, keras, saved-model, litert, openvino, or web: a folder for any web server, whose page reads in the
+        browser.
     out
-        The file to write; by default it is named after the run.
+        The file or folder to write; by default it is named after the run.
     """
     from guarismo.models.interchange import EXPORTS
     from guarismo.models.interchange import export as write
 
+    if format not in EXPORTS:
+        raise RunError(unknown("format", format, EXPORTS))
     opened = open_run(run)
     dataset = data_of(opened, None, AS_LOADED)
-    path = out or Path(opened.name + EXPORTS.get(format, ("",))[0])
-    difference = write(opened, format, path, dataset.validation.images)
-    say(f"{path}: answers {len(dataset.validation):,} validation images as the run does (difference {difference:.1g})")
+    path = out or Path(opened.name + EXPORTS[format].ending)
+    agreement = write(opened, format, path, dataset)
+    if json:
+        print_json({"path": str(path), **asdict(agreement)})
+    else:
+        print_agreement(path, agreement, EXPORTS[format].exact)
+        if format == "web":
+            say(f"Look at it with: python -m http.server --directory {quote(str(path))}")
 
 
 @app.command(name="import")

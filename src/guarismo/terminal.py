@@ -14,14 +14,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from guarismo.language import NARROW
+from guarismo.language import ENGLISH, NARROW
 from guarismo.models.runs import quoted
 from guarismo.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from guarismo.data.dataset import Dataset
     from guarismo.data.exploration import Exploration, Variation
     from guarismo.data.leaks import Leaks
+    from guarismo.models.interchange import Agreement
     from guarismo.models.profiling import Part
     from guarismo.models.runs import Run
     from guarismo.reading.adaptation import Adaptation
@@ -505,6 +508,20 @@ def print_adaptation(run: Run, adaptation: Adaptation) -> None:
     before, after, digits = adaptation.mnist
     say(f"Other people's digits ({adaptation.source}): {before:,} of {digits:,} right before, {after:,} after")
     say(f"Run: {run.folder}\nNext: guarismo read PHOTO --run {quoted(run.folder)}")
+
+
+def print_agreement(path: Path, found: Agreement, exact: bool) -> None:
+    """What was written, and how it answers the validation images beside the run."""
+    if exact:
+        words = f"answers {found.n:,} validation images as the run does (difference {found.difference:.1g})"
+    else:
+        lost = round((found.run_accuracy - found.accuracy) * found.n)
+        than = f"{abs(lost):,} {'fewer' if lost > 0 else 'more'} than" if lost else "as many as"
+        words = (
+            f"{percent(found.accuracy)} of {found.n:,} validation images right, {than} the run's "
+            f"{percent(found.run_accuracy)} (difference of a probability up to {found.difference:.1g})"
+        )
+    say(f"{path}, {ENGLISH.size(found.size)}: {words}")
 
 
 def print_fusion(fusion: Fusion) -> None:

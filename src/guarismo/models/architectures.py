@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -22,22 +23,28 @@ Layers = Sequence[Any]
 
 @cache
 def load_keras() -> Any:
-    """Keras, imported without its backend's greetings. Raises MissingExtraError where it is not installed.
+    """Keras, imported without its backend's greetings. Raises MissingExtraError where it is not installed."""
+    try:
+        with quiet():
+            module = importlib.import_module("keras")
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every third model in one process
+    except ModuleNotFoundError:
+        raise MissingExtraError("Training a network", "train") from None
+    return module
 
-    TensorFlow's C++ part writes to stderr before any setting of it holds, so the file descriptor is turned away.
-    """
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what TensorFlow says: its C++ part writes to stderr before any setting of it holds, so the file
+    descriptor is turned away."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
-        module = importlib.import_module("keras")
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every third model in one process
-    except ModuleNotFoundError:
-        raise MissingExtraError("Training a network", "train") from None
+        yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
-    return module
 
 
 class LazyKeras:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import shutil
 import time
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guarismo.data.dataset import Dataset
-from guarismo.errors import RunError, unknown
-from guarismo.models.architectures import NETWORKS, build, describe_layers, keras
-from guarismo.models.runs import Fitted, Run, answer, new_folder, open_session
+from guarismo.data.dataset import Dataset, Images, Split
+from guarismo.errors import MissingExtraError, RunError, unknown
+from guarismo.models.architectures import NETWORKS, build, describe_layers, keras, quiet
+from guarismo.models.classical import CLASSICAL
+from guarismo.models.runs import PREDICT_BATCH, Fitted, Run, answer, new_folder, open_session
 from guarismo.models.settings import Settings
 from guarismo.models.training import AGREEMENT, RUNS, keep, new_run
 
 IMPORTED = "imported"
 """The model's name in the settings of a run that was made from another program's file."""
+
+Answers = Callable[[Images], NDArray[np.float32]]
+"""Images uint8 (n, h, w, c) → probabilities (n, classes)."""
 
 
 def load_network(run: Run) -> Any:
@@ -32,7 +39,7 @@ def load_network(run: Run) -> Any:
 
     name = run.settings.model
     if name not in NETWORKS:
-        raise RunError(f"Run {run.folder} is a {name}, no network of ours: only --format onnx can hold it.")
+        raise RunError(f"Run {run.folder} is a {name}, no network of ours: choose --format onnx.")
     network = build(name, run.shape, len(run.class_names), run.settings.neighbours)
     arrays = run.arrays("weights")
     weights = [arrays.get(place) for place in weight_names(network)]
@@ -44,48 +51,246 @@ def load_network(run: Run) -> Any:
     return network
 
 
-def save_onnx(run: Run, path: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+def save_onnx(run: Run, path: Path, _: Dataset) -> Answers:
     """The file that every run answers with."""
     shutil.copyfile(run.folder / "model.onnx", path)
+    return answers_of(path, run)
+
+
+def answers_of(path: Path, run: Run) -> Answers:
+    """What an ONNX file of the run's classes answers with."""
     session = open_session(path.read_bytes())
     return lambda images: answer(session, images, len(run.class_names))
 
 
-def save_keras(run: Run, path: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+def save_int8(run: Run, path: Path, dataset: Dataset) -> Answers:
+    """The same network in whole numbers of 8 bits, its scales taken from training images."""
+    from guarismo.models.int8 import quantised
+
+    check_network(run)
+    path.write_bytes(quantised((run.folder / "model.onnx").read_bytes(), dataset.train.images))
+    return answers_of(path, run)
+
+
+def check_network(run: Run) -> None:
+    """Raises RunError for a classical model."""
+    if run.settings.model in CLASSICAL:
+        raise RunError(f"Run {run.folder} is a {run.settings.model}, no network: only --format onnx can hold it.")
+
+
+def save_keras(run: Run, path: Path, _: Dataset) -> Answers:
     """Keras' own format, for going on with it in Keras."""
     load_network(run).save(path)
     network = keras.models.load_model(path)
     return lambda images: np.asarray(network.predict(images, verbose=0))
 
 
-EXPORTS: dict[str, tuple[str, Callable[[Run, Path], Callable[[NDArray[np.uint8]], NDArray[np.float32]]]]] = {
-    "onnx": (".onnx", save_onnx),
-    "keras": (".keras", save_keras),
+def save_saved_model(run: Run, path: Path, _: Dataset) -> Answers:
+    """TensorFlow's folder, for TensorFlow Serving and the like: signature serving_default, images uint8 in."""
+    tensorflow = write_with_tensorflow(run, path, "tf_saved_model")
+    serve = tensorflow.saved_model.load(str(path)).signatures["serving_default"]
+    return by_parts(lambda images: np.asarray(serve(images=tensorflow.constant(images))["output_0"]))
+
+
+def save_litert(run: Run, path: Path, _: Dataset) -> Answers:
+    """The file of LiteRT (TensorFlow Lite), for phones and small boards: images uint8 in, any number of them."""
+    tensorflow = write_with_tensorflow(run, path, "litert")
+    with warnings.catch_warnings(), quiet():
+        warnings.simplefilter("ignore")  # TensorFlow announces that its interpreter moves to a package of its own
+        interpreter = litert_interpreter(tensorflow)(str(path))
+    door, out = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+    def ask(images: Images) -> NDArray[np.float32]:
+        interpreter.resize_tensor_input(door, images.shape)
+        with quiet():
+            interpreter.allocate_tensors()
+        interpreter.set_tensor(door, images)
+        interpreter.invoke()
+        answers: NDArray[np.float32] = interpreter.get_tensor(out)
+        return answers
+
+    return by_parts(ask)
+
+
+def litert_interpreter(tensorflow: Any) -> Any:
+    """The interpreter of LiteRT's own package where that is installed, else the one that TensorFlow still has."""
+    try:
+        return importlib.import_module("ai_edge_litert.interpreter").Interpreter
+    except ImportError:
+        return tensorflow.lite.Interpreter
+
+
+def write_with_tensorflow(run: Run, path: Path, format: str) -> Any:
+    """Write by Keras' own exporter; returns TensorFlow.
+
+    Raises RunError where Keras computes with something else, or it cannot be written.
+    """
+    network = load_network(run)
+    if keras.backend.backend() != "tensorflow":
+        raise RunError(f"Only TensorFlow writes {path.name}. Unset KERAS_BACKEND, now {keras.backend.backend()}.")
+    network(np.zeros((1, *run.shape), dtype=np.uint8))  # Keras exports only what has been called
+    try:
+        with quiet():
+            network.export(path, format=format, verbose=False)
+    except Exception as error:  # a full disk is a class of TensorFlow's own
+        raise cannot_write("TensorFlow", path, error) from None
+    return importlib.import_module("tensorflow")
+
+
+def by_parts(ask: Answers) -> Answers:
+    """The same answers, PREDICT_BATCH images at a time."""
+
+    def answers(images: Images) -> NDArray[np.float32]:
+        starts = range(0, len(images), PREDICT_BATCH)
+        return np.concatenate([ask(np.ascontiguousarray(images[start : start + PREDICT_BATCH])) for start in starts])
+
+    return answers
+
+
+def save_openvino(run: Run, path: Path, _: Dataset) -> Answers:
+    """OpenVINO's model.xml and model.bin in a folder, in float32 throughout.
+
+    Read by its core: its converter for Python would report the use of itself over the network. Raises MissingExtraError
+    without OpenVINO, RunError for what it cannot hold (forests).
+    """
+    try:
+        import openvino
+    except ImportError:
+        raise MissingExtraError("Export to OpenVINO", "openvino") from None
+    core = openvino.Core()
+    try:
+        model = core.read_model(model=(run.folder / "model.onnx").read_bytes())
+    except Exception as error:  # OpenVINO's exceptions are RuntimeErrors of many lines
+        lines = [line.strip("- ") for line in str(error).splitlines()]
+        reason = next((line for line in lines if "conversion rule" in line), lines[0])
+        raise RunError(f"OpenVINO cannot hold run {run.folder}: {reason}. Choose --format onnx.") from None
+    path.mkdir()
+    try:
+        openvino.save_model(model, path / "model.xml", compress_to_fp16=False)
+    except RuntimeError as error:
+        raise cannot_write("OpenVINO", path, error) from None
+    # Left to itself it computes in bfloat16 where the processor can: answers differ by up to 0.002
+    compiled = core.compile_model(path / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return by_parts(lambda images: np.asarray(compiled(images)[0]))
+
+
+def cannot_write(program: str, path: Path, error: Exception) -> RunError:
+    return RunError(f"{program} cannot write into {path.parent}: {str(error).splitlines()[0]}. Is the disk full?")
+
+
+def save_web(run: Run, path: Path, dataset: Dataset) -> Answers:
+    """A folder with a page that reads in the browser, for any static host."""
+    from guarismo.models.web import answer_folder, write_folder
+
+    check_network(run)
+    write_folder(run, path, dataset)
+    return lambda images: answer_folder(path, images)
+
+
+@dataclass(frozen=True)
+class Format:
+    """How the names of its files end (of its folders, where there is no dot), what writes one and answers with it.
+
+    exact: its answers must be the run's; otherwise only its accuracy must be near.
+    """
+
+    ending: str
+    save: Callable[[Run, Path, Dataset], Answers]
+    exact: bool = True
+
+    @property
+    def suffix(self) -> str:
+        """What a file's name must end in; nothing for a folder."""
+        return "".join(self.ending.rpartition(".")[1:]) if "." in self.ending else ""
+
+
+EXPORTS: dict[str, Format] = {
+    "onnx": Format(".onnx", save_onnx),
+    "int8": Format("-int8.onnx", save_int8, exact=False),
+    "keras": Format(".keras", save_keras),
+    "saved-model": Format("-saved-model", save_saved_model),
+    "litert": Format(".tflite", save_litert),
+    "openvino": Format("-openvino", save_openvino),
+    "web": Format("-web", save_web),
 }
-"""Format → suffix, and what writes the file and answers with it again."""
+MOST_LOST = 0.005
+"""Share of the validation images that a format which is not exact may answer rightly no more."""
 
 
-def export(run: Run, format: str, path: Path, images: NDArray[np.uint8]) -> float:
-    """Write the run in another format, load that file again and compare its answers to `images` with the run's.
+@dataclass(frozen=True)
+class Agreement:
+    """What a written file answers beside its run, on n validation images."""
 
-    Returns the largest difference of a probability. Raises RunError, leaving no file, when it is more than AGREEMENT.
+    difference: float
+    """The largest difference of a probability."""
+    accuracy: float
+    run_accuracy: float
+    n: int
+    size: int
+    """Bytes of the file, or of all in the folder."""
+
+
+def export(run: Run, format: str, path: Path, dataset: Dataset) -> Agreement:
+    """Write the run in another format, load that again and compare its answers to the validation images with the run's.
+
+    Raises RunError, leaving nothing, where they differ by more than AGREEMENT or, for a format that is not exact, where
+    the accuracy is lower by more than MOST_LOST.
     """
     if format not in EXPORTS:
         raise RunError(unknown("format", format, EXPORTS))
-    suffix, save = EXPORTS[format]
-    if path.suffix != suffix:
-        raise RunError(f"A file of format {format} must end in {suffix}, received {path.name}.")
-    aside = path.with_name(f".{path.stem}.new{suffix}")
+    kind = EXPORTS[format]
+    check_place(path, format)
+    aside = path.with_name(f".new-{path.name}")
     try:
-        difference = float(np.abs(save(run, aside)(images) - run.predict(images)).max())
-        if not difference <= AGREEMENT:
-            raise RunError(f"The {format} file answers otherwise than the run, by up to {difference:.2g}. Not kept.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        discard(aside)
+        found = compared(run, kind.save(run, aside, dataset), aside, dataset.validation)
+        check_agreement(found, format)
         aside.replace(path)
     except OSError as error:
         raise RunError(f"Cannot write {path}: {error.strerror}. Choose another place with --out.") from None
     finally:
-        aside.unlink(missing_ok=True)
-    return difference
+        discard(aside)
+    return found
+
+
+def check_place(path: Path, format: str) -> None:
+    """Raises RunError for a file of another ending, and for a folder where something is already."""
+    suffix = EXPORTS[format].suffix
+    if suffix and path.suffix != suffix:
+        raise RunError(f"A file of format {format} must end in {suffix}, received {path.name}.")
+    if not suffix and path.exists():
+        raise RunError(f"There is already something at {path}. Remove it, or choose another place with --out.")
+
+
+def discard(path: Path) -> None:
+    """Remove a file or folder, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def compared(run: Run, answers: Answers, path: Path, validation: Split) -> Agreement:
+    theirs, ours = answers(validation.images), run.predict(validation.images)
+    return Agreement(
+        difference=float(np.abs(theirs - ours).max()),
+        accuracy=float((theirs.argmax(axis=1) == validation.labels).mean()),
+        run_accuracy=float((ours.argmax(axis=1) == validation.labels).mean()),
+        n=len(validation),
+        size=sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file()),
+    )
+
+
+def check_agreement(found: Agreement, format: str) -> None:
+    """Raises RunError where the written file is not what the format promises."""
+    if EXPORTS[format].exact and not found.difference <= AGREEMENT:
+        raise RunError(f"The {format} file answers otherwise than the run, by up to {found.difference:.2g}. Not kept.")
+    if not found.accuracy >= found.run_accuracy - MOST_LOST:
+        raise RunError(
+            f"In {format} {found.accuracy:.2%} of the validation images are right, of the run's answers "
+            f"{found.run_accuracy:.2%}: more than {100 * MOST_LOST:g} points are lost. Not kept."
+        )
 
 
 def import_keras(file: Path, dataset: Dataset, folder: Path | None, most: float, trusted: bool) -> Run:
