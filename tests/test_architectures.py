@@ -207,15 +207,18 @@ def test_the_table_of_views_lists_the_layers_of_the_trunk():
     assert [row["layer"] for row in rows].count("Conv2D") == 3  # one trunk, whatever the number of views
 
 
-def test_neighbours_answer_by_the_mean_over_an_image_and_itself_moved_by_a_pixel():
-    plain, averaging = (build("linear", (6, 5, 1), 3, neighbours) for neighbours in (False, True))
+@pytest.mark.parametrize("mirror", [False, True])
+def test_neighbours_answer_by_the_mean_over_an_image_and_itself_moved_by_a_pixel(mirror):
+    plain, averaging = (build("linear", (6, 5, 1), 3, neighbours, mirror) for neighbours in (False, True))
     averaging.set_weights(plain.get_weights())
     images = np.random.default_rng(0).integers(0, 256, (4, 6, 5, 1), dtype=np.uint8)
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     moved = [padded[:, 1 + y : 7 + y, 1 + x : 6 + x] for y, x in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
+    moved += [part[:, :, ::-1] for part in moved] if mirror else []
     wanted = np.mean([np.asarray(plain(part)) for part in moved], axis=0)
     np.testing.assert_allclose(np.asarray(averaging(images)), wanted, atol=1e-6)
 
 
-def test_small_has_fewer_than_ten_thousand_parameters():
-    assert build("small", (28, 28, 1), 10).count_params() < 10_000
+@pytest.mark.parametrize(("name", "most"), [("small", 10_000), ("tiny", 1_000)])
+def test_small_networks_have_as_few_parameters_as_they_promise(name, most):
+    assert build(name, (28, 28, 1), 10).count_params() < most

@@ -82,6 +82,11 @@ def normalise() -> Any:
     return keras.layers.BatchNormalization(momentum=0.9)
 
 
+def plain(filters: int, size: int, *after: Any, **options: Any) -> Layers:
+    """Convolution, what comes `after` it, rectification."""
+    return [keras.layers.Conv2D(filters, size, **options), *after, keras.layers.ReLU()]
+
+
 def block(filters: int, size: int, *after: Any, **options: Any) -> Layers:
     """Convolution, what comes `after` it, normalisation, rectification."""
     return [keras.layers.Conv2D(filters, size, use_bias=False, **options), *after, normalise(), keras.layers.ReLU()]
@@ -112,13 +117,49 @@ def fast() -> Layers:
     In three blocks on MNIST it took 7.1 of the 16.3 ms of a step of 256 images (2 cores with AMX, bfloat16). Without
     it in the first, at a step size of 0.02, validation accuracy after an epoch is the same, 99.2 % (3 seeds).
     """
-    first = [keras.layers.Conv2D(24, 5), pool(), keras.layers.ReLU()]
-    return [*first, *block(64, 3, pool()), *block(96, 3)]
+    return [*plain(24, 5, pool()), *block(64, 3, pool()), *block(96, 3)]
 
 
 def small() -> Layers:
     """Fewer than 10,000 parameters for ten classes of 28×28 images: 8,898."""
     return [*block(8, 5, pool()), *block(16, 3), *block(20, 3, pool()), *block(20, 3)]
+
+
+def separable(filters: int, *after: Any, **options: Any) -> Layers:
+    """As `block`, with a 3×3 convolution of each channel alone, then one across the channels: fewer parameters."""
+    layers = keras.layers
+    return [layers.SeparableConv2D(filters, 3, use_bias=False, **options), *after, normalise(), layers.ReLU()]
+
+
+def tiny() -> Layers:
+    """Fewer than 1,000 parameters for ten classes of 28×28 images: 960, normalisation's running averages among them."""
+    convolutions = [*block(5, 5, pool()), *separable(8, padding="same"), *separable(12, pool(), padding="same")]
+    return [*convolutions, *separable(14, pool()), keras.layers.GlobalMaxPooling2D()]
+
+
+def vgg() -> Layers:
+    """Pairs of 3×3 convolutions between poolings (Simonyan, Zisserman, 2014), normalised only where images are small.
+
+    Normalised after each convolution a step takes 2.7 times as long, without any 0.7 times (medians of 9 calls of 16
+    steps in turn, busy machine); after 6 epochs of MNIST without any validation accuracy was 99.38, so 99.53 %.
+    """
+    flow = {"padding": "same", "kernel_initializer": "he_normal"}
+    return [
+        *[*plain(32, 3, **flow), *plain(32, 3, pool(), **flow)],
+        *[*plain(64, 3, **flow), *block(64, 3, pool(), padding="same")],
+        *[*block(128, 3), keras.layers.GlobalMaxPooling2D(), keras.layers.Dropout(0.3)],
+    ]
+
+
+def vgg_wide() -> Layers:
+    """`vgg` with more filters and one convolution more, for what is harder than digits: clothes."""
+    flow = {"padding": "same", "kernel_initializer": "he_normal"}
+    return [
+        *[*plain(32, 3, **flow), *plain(32, 3, pool(), **flow)],
+        *[*plain(96, 3, **flow), *block(96, 3, pool(), padding="same")],
+        *[*block(192, 3, padding="same"), *block(192, 3, padding="same")],
+        *[keras.layers.GlobalMaxPooling2D(), keras.layers.Dropout(0.3)],
+    ]
 
 
 def reader() -> Layers:
@@ -241,6 +282,9 @@ NETWORKS: dict[str, Callable[[], Layers]] = {
     "cnn": cnn,
     "fast": fast,
     "small": small,
+    "tiny": tiny,
+    "vgg": vgg,
+    "vgg-wide": vgg_wide,
     "reader": reader,
     "views": views,
     "mnist-mlp": mnist_mlp,
@@ -253,15 +297,16 @@ NETWORKS: dict[str, Callable[[], Layers]] = {
 }
 
 
-def build(name: str, shape: tuple[int, int, int], classes: int, neighbours: bool = False) -> Any:
+def build(name: str, shape: tuple[int, int, int], classes: int, neighbours: bool = False, mirror: bool = False) -> Any:
     """The network as a functional `keras.Model`: uint8 images (n, h, w, c) → probabilities float32 (n, classes).
 
-    With `neighbours`, the mean of the probabilities of each image and of itself moved by a pixel in four directions.
+    With `neighbours`, the mean of the probabilities of each image and of itself moved by a pixel in four directions;
+    where it was trained with `mirror`, of all these left for right as well.
     The layer of the logits is named "logits". Raises RunError when images of `shape` are too small for it.
     """
     layers = keras.layers
     images = keras.Input(shape, dtype="uint8", name="images")
-    flow = layers.Rescaling(1 / 255)(with_neighbours(images) if neighbours else images)
+    flow = layers.Rescaling(1 / 255)(with_neighbours(images, mirror) if neighbours else images)
     try:
         for layer in NETWORKS[name]():
             flow = layer(flow)
@@ -270,20 +315,25 @@ def build(name: str, shape: tuple[int, int, int], classes: int, neighbours: bool
     flow = layers.Dense(classes, name="logits")(layers.Flatten()(flow) if len(flow.shape) > 2 else flow)
     probabilities = layers.Activation("softmax", dtype="float32", name="probabilities")(flow)
     if neighbours:
-        probabilities = keras.ops.mean(keras.ops.reshape(probabilities, (5, -1, classes)), axis=0)
+        probabilities = keras.ops.mean(keras.ops.reshape(probabilities, (10 if mirror else 5, -1, classes)), axis=0)
     return keras.Model(images, probabilities, name=name.replace("-", "_"))
 
 
-def with_neighbours(images: Any) -> Any:
-    """(n, h, w, c) → (5·n, h, w, c): the images, then all of them moved by a pixel up, down, left, right."""
+def with_neighbours(images: Any, mirror: bool) -> Any:
+    """(n, h, w, c) → (5·n, h, w, c): the images, then all of them moved by a pixel up, down, left, right.
+
+    With `mirror` 10·n: then the same left for right.
+    """
     join = keras.ops.concatenate
-    moved = [
+    every = [
+        images,
         join([images[:, 1:], images[:, -1:]], axis=1),
         join([images[:, :1], images[:, :-1]], axis=1),
         join([images[:, :, 1:], images[:, :, -1:]], axis=2),
         join([images[:, :, :1], images[:, :, :-1]], axis=2),
     ]
-    return join([images, *moved], axis=0)
+    mirrored = [each[:, :, ::-1] for each in every] if mirror else []
+    return join([*every, *mirrored], axis=0)
 
 
 def describe_layers(network: Any) -> list[dict[str, Any]]:

@@ -287,7 +287,7 @@ def history_csv(history: list[Row]) -> bytes:
 def fitted(dataset: Dataset, settings: Settings, state: State, policy: str) -> Fitted:
     """The best weights in a float32 network, as arrays and as ONNX (ONNX Runtime refuses bfloat16 weights)."""
     with arithmetic("float32"):
-        network = build(settings.model, dataset.shape, len(dataset.class_names), settings.neighbours)
+        network = build(settings.model, dataset.shape, len(dataset.class_names), settings.neighbours, settings.mirror)
     network.set_weights(state.best)
     epoch = best_epoch(state.history, settings)
     weights = dict(zip(weight_names(network), state.best, strict=True))

@@ -40,7 +40,8 @@ def load_network(run: Run) -> Any:
     name = run.settings.model
     if name not in NETWORKS:
         raise RunError(f"Run {run.folder} is a {name}, no network of ours: choose --format onnx.")
-    network = build(name, run.shape, len(run.class_names), run.settings.neighbours)
+    settings = run.settings
+    network = build(name, run.shape, len(run.class_names), settings.neighbours, settings.mirror)
     arrays = run.arrays("weights")
     weights = [arrays.get(place) for place in weight_names(network)]
     if any(
