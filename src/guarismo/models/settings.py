@@ -99,7 +99,7 @@ RECIPES: dict[str, Settings] = {
     "fast-fashion_mnist": replace(FAST, epochs=3),
     "best": BEST,
     "best-fashion_mnist": replace(
-        BEST, model="vgg-wide", epochs=36, rotation=0.0, shift=0.07, zoom=0.0, mirror=True, erase=0.3, neighbours=True
+        BEST, model="vgg-wide", epochs=34, rotation=0.0, shift=0.07, zoom=0.0, mirror=True, erase=0.3, neighbours=True
     ),
     "small": replace(FAST, model="small", epochs=20, learning_rate=1e-2, beta_2=0.99, shift=0.07),
     "tiny": replace(FAST, model="tiny", epochs=40, beta_2=0.99, label_smoothing=0.0),
