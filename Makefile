@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 TEXTS = $(VENV)/guarismo.pot
 
-.PHONY: help install demo test lint format catalogues bench bench-reading reader clean
+.PHONY: help install demo serve test lint format catalogues bench bench-reading reader clean
 
 help:  ## Print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,9 @@ install: $(VENV)/.dev  ## Make the environment with everything for development
 
 demo: $(VENV)/.train  ## The whole laboratory on the embedded digits: one command, two minutes
 	$(BIN)/guarismo lab digits
+
+serve: $(VENV)/.train  ## The page that reads your hand, on this machine
+	$(BIN)/guarismo serve
 
 lint: $(VENV)/.dev  ## Style, types, and the order of the stages
 	$(BIN)/ruff check .
@@ -46,6 +49,7 @@ catalogues: $(VENV)/.dev  ## Put the texts of the code into languages/*.po, new 
 bench: $(VENV)/.dev  ## Every benchmark that needs a few minutes only
 	$(BIN)/python benchmarks/road.py
 	$(BIN)/python benchmarks/loading.py
+	$(BIN)/python benchmarks/serving.py
 
 bench-reading: $(VENV)/.dev  ## How well photos are read, beside others; needs labelled photos
 	$(BIN)/python benchmarks/reading.py

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from guarismo.data.known import SOURCES, KnownFile
 from guarismo.data.sources import load
 from guarismo.models.runs import Run
 from guarismo.models.settings import Settings
+from served import Served, serving
 from tiny_run import bars_dataset
 
 SHARED = Path(os.environ.get("GUARISMO_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -81,6 +83,14 @@ def forest_run(bars: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
     from guarismo.models.training import train
 
     return train(bars, Settings(model="forest"), tmp_path_factory.mktemp("runs") / "forest")
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server of the shipped reader that many tests ask; its folder of runs is empty. Do not stop it."""
+    folder = tmp_path_factory.mktemp("served")
+    with serving(folder / "log", "--runs", folder / "runs", "--workers", 1) as server:
+        yield server
 
 
 @pytest.fixture

@@ -198,7 +198,7 @@ def test_no_ink_is_no_line():
 
 def test_all_ink_is_no_error():
     page = page_of(draw(sheet(), [(350, 0), (350, 299)], pen=60))
-    full = Page(page.grey, page.contrast, *(np.full_like(page.ink, 255) for _ in range(4)), 1.0, False)
+    full = Page(page.grey, page.contrast, page.noise, *(np.full_like(page.ink, 255) for _ in range(4)), 1.0, False)
     assert isinstance(find_digits(full, shipped_reader().judge), list)
 
 
@@ -263,3 +263,16 @@ def test_the_height_of_writing_is_that_of_its_digits_and_not_of_dirt():
     page = page_of(ink)
     parts = judged(components(page.ink, page.contrast), shipped_reader().judge)
     assert writing_height(parts, page.ink.shape) == pytest.approx(80, abs=6)
+
+
+def test_a_glyph_that_was_judged_is_not_judged_again():
+    asked = []
+
+    def judge(images: np.ndarray) -> np.ndarray:
+        asked.append(len(images))
+        return shipped_reader().judge(images)
+
+    page = find_ink(photograph("34", Scene(height=60), 0).pixels, False, 0.25)
+    once = judged(components(page.ink, page.contrast), judge)
+    assert judged(once, judge) == once
+    assert asked == [len(once)]

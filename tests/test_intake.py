@@ -19,7 +19,7 @@ from PIL import Image
 from foreign import bytes_like, fuzz, png, printed_by_a_user, read_or_refused, write
 from guarismo.data.images import decode_image, image_size
 from guarismo.errors import DataError
-from guarismo.reading.intake import MOST_PAGES, WORKING_SIDE, Picture, photo_files, pictures
+from guarismo.reading.intake import MOST_PAGES, WORKING_SIDE, Picture, numbered_picture, photo_files, pictures
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 
@@ -504,3 +504,38 @@ def test_any_bytes_give_pictures_or_a_data_error(tmp_path, kind, data):
         assert picture.pixels.shape[2] == 3
         assert 1 <= max(picture.pixels.shape[:2]) <= WORKING_SIDE
         assert picture.scale >= 1
+
+
+def test_one_page_is_the_one_that_all_pages_have_there():
+    document = three_pages()
+    for number, page in enumerate(pictures(document), 1):
+        alone, count = numbered_picture(document, number)
+        assert (alone.page, alone.size, count) == (number, page.size, 3)
+        np.testing.assert_array_equal(alone.pixels, page.pixels)
+
+
+@pytest.mark.parametrize("page", [0, 4])
+def test_a_page_that_is_not_there_is_refused(page):
+    with pytest.raises(DataError, match=f"has pages 1 to 3, page {page} was asked for"):
+        numbered_picture(three_pages(), page)
+
+
+def test_a_photo_has_one_page():
+    photo = printed_png()
+    assert numbered_picture(photo, 1)[1] == 1
+    with pytest.raises(DataError, match=r"photo\.png has one page, page 2 was asked for"):
+        numbered_picture(photo, 2, "photo.png")
+
+
+def printed_png() -> bytes:
+    memory = io.BytesIO()
+    Image.new("RGB", (30, 20), "white").save(memory, "PNG")
+    return memory.getvalue()
+
+
+def three_pages() -> bytes:
+    """A PDF whose pages are white, grey and black, each of another height."""
+    first, *others = (Image.new("L", (60, 40 + grey), grey) for grey in (255, 128, 0))
+    memory = io.BytesIO()
+    first.save(memory, "PDF", save_all=True, append_images=others)
+    return memory.getvalue()

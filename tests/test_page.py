@@ -10,10 +10,15 @@ from guarismo.reading.page import (
     SMALLEST_SIDE,
     Page,
     at_most,
+    enlarged,
     find_ink,
     find_lines,
     ink_is_light,
+    ink_on,
     odd,
+    parts_of,
+    strongest_near,
+    surface_of,
     without_rules,
     workable,
 )
@@ -235,3 +240,41 @@ def test_a_page_without_lines_stays_as_it_is():
     kept = without_rules(page, find_lines(page))
     np.testing.assert_array_equal(kept.ink, page.ink)
     assert not kept.rules.any()
+
+
+def test_a_large_page_takes_over_paper_and_light_of_its_small_copy():
+    photo = photograph(TEXT, Scene(height=120, light="hard_shadow"), 0)
+    pixels = shrunk(photo.pixels)
+    known = surface_of(at_most(pixels, 640), False)
+    page = ink_on(enlarged(known, pixels), 0.25)
+    alone = find_ink(pixels, False, 0.25)
+    assert page.found.shape == alone.found.shape == pixels.shape[:2]
+    differing = np.count_nonzero(page.found != alone.found)
+    assert differing < 0.05 * np.count_nonzero(alone.found)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (700, 40), (1501, 999), (1, 2000)])
+def test_a_picture_is_reduced_to_the_side_that_is_asked_for(size):
+    pixels = np.full((*size, 3), 200, np.uint8)
+    small = at_most(pixels, 400)
+    assert max(small.shape[:2]) == min(400, max(size))
+    assert (small == 200).all()
+
+
+def test_pieces_are_numbered_in_16_bits_only_where_that_is_enough():
+    few = np.zeros((20, 20), np.uint8)
+    few[5:8, 5:8] = few[12:14, 3:9] = 255
+    labels, boxes = parts_of(few)
+    assert labels.dtype == np.uint16 and boxes[1:].tolist() == [[5, 5, 3, 3, 9], [3, 12, 6, 2, 12]]
+    many = np.zeros((600, 600), np.uint8)
+    many[::2, ::2] = 255
+    labels, boxes = parts_of(many)
+    assert labels.dtype == np.int32 and len(boxes) == 300 * 300 + 1 and labels.max() == 300 * 300
+
+
+def test_the_strongest_contrast_close_by_is_about_the_same_in_a_large_plane_and_a_small_one():
+    plane = np.zeros((1400, 1000), np.float32)
+    plane[600:640, 400:700] = 0.8
+    large, small = strongest_near(plane), strongest_near(np.ascontiguousarray(plane[::2, ::2]))
+    assert large.shape == plane.shape
+    assert np.abs(large[::2, ::2] - small).max() < 0.1

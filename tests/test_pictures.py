@@ -27,6 +27,7 @@ from guarismo.results.pictures import (
     stages,
     verdict,
 )
+from guarismo.results.pictures import panels as one_by_one
 from paper import Photo, Scene, photograph
 
 EASY = Scene(pen="marker", height=90)
@@ -288,3 +289,12 @@ def test_another_suffix_or_place_is_refused_with_words(reading, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="Cannot write"):
         save_picture(annotated(reading), tmp_path / "file" / "out.png")
+
+
+def test_the_steps_one_by_one_are_those_of_the_poster():
+    pixels = photograph("52", Scene(height=60), 0).pixels
+    picture = Picture("photo.jpg", 1, pixels, 1.0, pixels.shape[1::-1])
+    reading = read_picture(picture, shipped_reader())
+    alone, rows = one_by_one(reading), panels(reading)
+    assert [panel.title for panel in alone] == [panel.title for panel in rows]
+    assert {panel.picture.shape for panel in alone[:5]} == {alone[0].picture.shape}

@@ -1,7 +1,10 @@
 """Run folders: whole at every moment, checked on opening, nothing in them executed."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -253,3 +256,20 @@ def test_two_trainings_cannot_hold_one_folder(tmp_path):
         pass
     with claimed(tmp_path):
         pass
+
+
+def test_opening_a_model_writes_nothing_anywhere_and_tells_nobody(tmp_path):
+    """ONNX Runtime would note its device in the cache, and what it will send in the folder for temporary files."""
+    program = "from guarismo.reading.reader import shipped_reader; shipped_reader().run.session"
+    places = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(tmp_path))
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", program], env={**environment, **places}, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_answers_with_as_many_threads_as_are_asked_for(tmp_path, monkeypatch):
+    content = linear_model(3, (8, 8, 1), 1.0)
+    monkeypatch.setenv("GUARISMO_THREADS", "1")
+    assert open_session(content).get_session_options().intra_op_num_threads == 1
+    monkeypatch.delenv("GUARISMO_THREADS")
+    assert open_session(content).get_session_options().intra_op_num_threads == 0

@@ -17,6 +17,7 @@ from guarismo.errors import DataError, GuarismoError, RunError, unknown
 from guarismo.models.runs import open_run, write_out
 from guarismo.models.settings import Settings, recipe_for
 from guarismo.models.training import MODELS, check_trainable, check_unfinished, machine, resume
+from guarismo.serving.settings import ServeSettings
 from guarismo.terminal import (
     json_line,
     percent,
@@ -83,9 +84,11 @@ def given(options: Any) -> dict[str, Any]:
 
 TrainOptions: Any = options_from(Settings)
 LoadOptions: Any = options_from(LoadSettings)
+ServeOptions: Any = options_from(ServeSettings)
 Training = Annotated[TrainOptions, Parameter(name="*", group="Training")]
 Loading = Annotated[LoadOptions, Parameter(name="*", group="Loading")]
-AS_SET, AS_LOADED = TrainOptions(), LoadOptions()
+Serving = Annotated[ServeOptions, Parameter(name="*", group="Serving")]
+AS_SET, AS_LOADED, AS_SERVED = TrainOptions(), LoadOptions(), ServeOptions()
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, one object per line.")]
 
 
@@ -973,6 +976,23 @@ def sheet(*, samples: int = 5, paper: str = "a4", out: Path = Path("sheet.pdf"))
         raise RunError(f"The sheet is a PDF. Name a file that ends in .pdf, not '{out}'.")
     write_out(out, sheet_pdf(samples, paper))
     say(f"{out}: print it, write each digit into its boxes, and photograph the page.")
+
+
+@app.command
+def serve(run: Path | None = None, *, serving: Serving = AS_SERVED) -> None:
+    """A page that reads digits as you draw them, and an HTTP API, on this machine, until Ctrl-C.
+
+    guarismo serve --port 8080
+
+    Parameters
+    ----------
+    run
+        Folder of a run to answer with, instead of the reader that comes with the package.
+    """
+    from guarismo.serving.server import serve as listen
+
+    settings = replace(ServeSettings(), **given(serving))
+    listen(settings, run, lambda address: say(f"Open {address} (Ctrl-C ends it; /openapi.json describes the API)."))
 
 
 class UnreadError(GuarismoError):

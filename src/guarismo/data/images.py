@@ -171,6 +171,8 @@ def reduced_pixels(image: Image.Image, factor: int) -> Pixels:
     """
     import cv2
 
+    if factor == 1 and image.mode == "RGB" and "transparency" not in image.info:
+        return np.array(image, dtype=np.uint8)
     wide = image.mode.startswith("I") and needs_16_bits(image)
     reduced = np.empty((-(-image.height // factor), -(-image.width // factor), 3), dtype=np.uint8)
     for left, top, right, bottom in tiles(image, factor * -(-TILE // factor)):

@@ -62,6 +62,9 @@ KNOWN_FILES = {
 MOST_JSON_BYTES = 32 * 2**20
 MOST_FILE_BYTES = 2 * 2**30
 PREDICT_BATCH = 1024
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+"""From 1.29 on ONNX Runtime for Linux notes every model that is opened and tells its maker, unless this is set before
+it is imported; its own switch in Python comes too late. Whoever wants it sets it to 0."""
 LOOKS = 100
 """How often `open_run` looks again, 10 ms apart, at a folder that another process is writing."""
 
@@ -229,11 +232,15 @@ def changed_settings(run: Run) -> Markup:
 
 
 def open_session(model: bytes) -> Any:
-    """An ONNX Runtime session on the CPU. From bytes, so that a model cannot name other files of the disk."""
+    """An ONNX Runtime session on the CPU. From bytes, so that a model cannot name other files of the disk.
+
+    It has as many threads as there are cores, or GUARISMO_THREADS.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = int(os.environ.get("GUARISMO_THREADS", 0))
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no public base class

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from guarismo.data.images import Pixels
 from guarismo.data.normalise import normalise, stroke_width
-from guarismo.reading.page import Page, Plane
+from guarismo.reading.page import Page, Parts, Plane, parts_of
 
 Judge = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Images uint8 (n, 28, 28) → probabilities of the ten digits float32 (n, 10)."""
@@ -89,7 +89,7 @@ UNJUDGED = np.zeros(10, dtype=np.float32)
 
 def find_digits(page: Page, judge: Judge) -> list[list[Glyph]]:
     """Lines of glyphs in reading order, judged, whether likely or not."""
-    found = components(page.ink, page.contrast)
+    found = components(page.ink, page.contrast, page.parts if page.ink is page.found else None)
     if page.scale < TINY and found and page.ink.shape[1] < 1.4 * page.ink.shape[0]:
         tallest = max(glyph.box[3] for glyph in found)
         return [judged([joined([glyph for glyph in found if glyph.box[3] > SMALL * tallest])], judge)]
@@ -99,26 +99,31 @@ def find_digits(page: Page, judge: Judge) -> list[list[Glyph]]:
 
 
 def judged(glyphs: Sequence[Glyph], judge: Judge) -> list[Glyph]:
-    """The glyphs with their probabilities."""
-    if not glyphs:
-        return []
-    answers = judge(np.stack([glyph.image for glyph in glyphs]))
-    return [replace(g, probabilities=row) for g, row in zip(glyphs, answers, strict=True)]
+    """The glyphs with their probabilities; those that have some keep them."""
+    new = [glyph for glyph in glyphs if glyph.probabilities is UNJUDGED]
+    if not new:
+        return list(glyphs)
+    answers = iter(judge(np.stack([glyph.image for glyph in new])))
+    return [replace(g, probabilities=next(answers)) if g.probabilities is UNJUDGED else g for g in glyphs]
 
 
 # Components
 
 
-def components(ink: Pixels, contrast: Plane) -> list[Glyph]:
-    """The connected pieces of ink, those with a gap below half a stroke between them as one, the largest ones."""
-    pen = pen_width(ink)
-    clean = without_specks(ink, pen)
+def components(ink: Pixels, contrast: Plane, parts: Parts | None = None) -> list[Glyph]:
+    """The connected pieces of ink, those with a gap below half a stroke between them as one, the largest ones.
+
+    `parts`, where they are known, are `parts_of(ink)`.
+    """
+    parts = parts or parts_of(ink)
+    pen = pen_width(parts)
+    clean = without_specks(ink, parts, pen)
     reach = max(1, round(0.5 * pen)) | 1
     grown = cv2.dilate(clean, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(grown, connectivity=8)
+    labels, boxes = parts_of(grown)
     order = np.argsort(-boxes[1:, cv2.CC_STAT_AREA], kind="stable")[:MOST_COMPONENTS] + 1
     found = []
-    for index in order[:count]:
+    for index in order:
         x, y, width, height = map(int, boxes[index, :4])
         own = clean[y : y + height, x : x + width] * (labels[y : y + height, x : x + width] == index)
         left, top, wide, high = cv2.boundingRect(own)
@@ -129,24 +134,28 @@ def components(ink: Pixels, contrast: Plane) -> list[Glyph]:
     return found
 
 
-def without_specks(ink: Pixels, pen: float) -> Pixels:
+def without_specks(ink: Pixels, parts: Parts, pen: float) -> Pixels:
     """The ink less what is smaller than a dot of the pen: the grain of a photo taken at night."""
-    _, labels, boxes, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
+    labels, boxes = parts
     large = boxes[:, cv2.CC_STAT_AREA] >= 0.6 * pen * pen
+    if large[1:].all():
+        return ink
     large[0] = False
-    clean: Pixels = large.view(np.uint8)[labels] * np.uint8(255)
+    clean: Pixels = (large.view(np.uint8) * np.uint8(255)).take(labels)
     return clean
 
 
 LARGEST = 30
 
 
-def pen_width(ink: Pixels) -> float:
-    """The stroke width in pixels of the largest pieces of ink in (h, w)."""
-    _, labels, boxes, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
-    large = np.zeros(len(boxes), np.uint8)
-    large[np.argsort(-boxes[1:, cv2.CC_STAT_AREA])[:LARGEST] + 1] = 1
-    return stroke_width(large[labels] > 0) if len(boxes) > 1 else 1.0
+def pen_width(parts: Parts) -> float:
+    """The stroke width in pixels of the largest pieces of ink."""
+    labels, boxes = parts
+    if len(boxes) == 1:
+        return 1.0
+    large = np.zeros(len(boxes), np.bool_)
+    large[np.argsort(-boxes[1:, cv2.CC_STAT_AREA])[:LARGEST] + 1] = True
+    return stroke_width(large.take(labels))
 
 
 def piece(mask: Pixels, x: int, y: int, strength: float, component: int) -> Glyph:

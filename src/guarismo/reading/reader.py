@@ -22,7 +22,21 @@ from guarismo.markup import concat, named, table
 from guarismo.models.runs import Run, open_run
 from guarismo.reading.digits import Box, Glyph, Judge
 from guarismo.reading.intake import Picture, pictures
-from guarismo.reading.page import Lines, at_most, find_ink, find_lines, ink_is_light, without_rules
+from guarismo.reading.page import (
+    HALF,
+    Lines,
+    Page,
+    Surface,
+    at_most,
+    enlarged,
+    find_lines,
+    ink_is_light,
+    ink_on,
+    noise_of,
+    surface_of,
+    without_rules,
+    workable,
+)
 from guarismo.reading.refusal import NO_DIGIT, Sifted, sift
 
 SHIPPED = Path(__file__).parent / "model"
@@ -225,10 +239,10 @@ def read(source: bytes | Path, reader: Reader | None = None, name: str = "") -> 
     return [read_picture(picture, reader) for picture in pictures(source, name)]
 
 
-def read_picture(picture: Picture, reader: Reader) -> Reading:
-    """The digits of one upright picture."""
+def read_picture(picture: Picture, reader: Reader, drawn: bool = False) -> Reading:
+    """The digits of one upright picture. `drawn`: on a screen, dark on plain white, which takes a tenth of the time."""
     began = time.perf_counter()
-    steps = look(picture.pixels, reader.judge)
+    steps = (look_drawn if drawn else look)(picture.pixels, reader.judge)
     scale = picture.scale * steps.page.scale
     return Reading(
         file=picture.name,
@@ -259,21 +273,32 @@ def look(pixels: Pixels, judge: Judge) -> Sifted:
     small = at_most(pixels, PREVIEW)
     evidence = ink_is_light(small)
     both = 1 / DOUBTFUL < evidence < DOUBTFUL
-    tried: list[tuple[Sifted, tuple[bool, float, Lines]]] = []
+    tried: list[tuple[Sifted, tuple[Surface, float, Lines]]] = []
     for light_ink in (evidence > 1, evidence <= 1)[: 1 + both]:
-        pages = [find_ink(small, light_ink, breadth) for breadth in BREADTHS]
+        surface = surface_of(small, light_ink)
+        pages = [ink_on(surface, breadth) for breadth in BREADTHS]
         lines = find_lines(pages[0])
         for page, breadth in zip(pages, BREADTHS, strict=True):
-            tried.append((sift(without_rules(page, lines), judge), (light_ink, breadth, lines)))
+            tried.append((sift(without_rules(page, lines), judge), (surface, breadth, lines)))
         if lines[0].any() or lines[1].any():  # a long stroke may pass for a printed line
-            tried.append((sift(pages[0], judge), (light_ink, BREADTHS[0], no_lines(small))))
-    best, (light_ink, breadth, lines) = max(tried, key=lambda one: one[0].score)
+            tried.append((sift(pages[0], judge), (surface, BREADTHS[0], no_lines(small))))
+    best, (surface, breadth, lines) = max(tried, key=lambda one: one[0].score)
     if best.lines and max(pixels.shape[:2]) <= OWN_SIZE and not confirmed(best, pixels, judge):
         return unconfirmed(best)
     if small is pixels:
         return best
-    page = find_ink(pixels, light_ink, breadth)
+    page = ink_on(enlarged(surface, pixels), breadth)
     return sift(without_rules(page, lines), judge)
+
+
+def look_drawn(pixels: Pixels, judge: Judge) -> Sifted:
+    """The reading of RGB pixels that were drawn: there is no paper, no light and no printed line to be found out."""
+    sized, scale = workable(pixels)
+    grey = cv2.cvtColor(sized, cv2.COLOR_RGB2GRAY)
+    contrast = 1 - grey / np.float32(255)
+    ink = (contrast > HALF).view(np.uint8) * np.uint8(255)
+    none = np.zeros_like(ink)
+    return sift(Page(grey, contrast, noise_of(contrast), ink, ink, none, ink, scale, light_ink=False), judge)
 
 
 def confirmed(best: Sifted, pixels: Pixels, judge: Judge) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from guarismo.data.normalise import stroke_width
 from guarismo.reading.digits import Glyph, Judge, find_digits, is_blot, weighted_median
-from guarismo.reading.page import LOWEST_CONTRAST, NOISES, Page, noise_of
+from guarismo.reading.page import LOWEST_CONTRAST, NOISES, Page
 
 READ_FROM = 0.7
 """The least probability at which a glyph is read as a digit. From 0.6 to 0.9 the labelled single photos lose the same
@@ -75,8 +75,7 @@ def sift(page: Page, judge: Judge) -> Sifted:
 
 def clarity_of(glyphs: Sequence[Glyph], page: Page) -> list[float]:
     """How many times as strong as the faintest ink in its place each glyph is."""
-    noise = noise_of(page.contrast)
-    limits = (max(LOWEST_CONTRAST, NOISES * float(noise[int(g.middle[1]), int(g.middle[0])])) for g in glyphs)
+    limits = (max(LOWEST_CONTRAST, NOISES * float(page.noise[int(g.middle[1]), int(g.middle[0])])) for g in glyphs)
     return [g.strength / limit for g, limit in zip(glyphs, limits, strict=True)]
 
 

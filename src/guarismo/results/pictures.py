@@ -284,6 +284,11 @@ def stages(reading: Reading) -> Pixels:
     return np.array(poster)
 
 
+def panels(reading: Reading) -> list[Panel]:
+    """The steps one by one, all of one width."""
+    return [step(reading, panel_width(2)) for step in STEPS]
+
+
 def rows_of_panels(reading: Reading) -> list[list[Panel]]:
     """The steps in their order, as they stand in rows."""
     steps = iter(STEPS)
