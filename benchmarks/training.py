@@ -207,6 +207,8 @@ class Contender:
 CONTENDERS = {
     "recipe fast": Contender(ours, "mnist", "fast", floor=0.993),
     "recipe small": Contender(ours, "mnist", "small", floor=0.993),
+    "recipe tiny": Contender(ours, "mnist", "tiny", floor=0.98),
+    "recipe fast, 2 epochs": Contender(ours, "mnist", "fast 2", floor=0.994),
     "recipe best": Contender(ours, "mnist", "best", floor=0.997),
     "recipe mnist-cnn": Contender(ours, "mnist", "mnist-cnn"),
     "mnist-cnn in plain Keras": Contender(plain_keras, "mnist", "mnist-cnn"),
@@ -214,6 +216,7 @@ CONTENDERS = {
     "PyTorch's MNIST example, 1 epoch": Contender(pytorch_example, "mnist", "1", "torch"),
     "scikit-learn MLP, 20 epochs": Contender(scikit_learn, "mnist", "mlp", "sklearn"),
     "scikit-learn forest": Contender(scikit_learn, "mnist", "forest", "sklearn"),
+    "Fashion: recipe fast, 2 epochs": Contender(ours, "fashion_mnist", "fast 2", floor=0.9),
     "Fashion: recipe fast": Contender(ours, "fashion_mnist", "fast", floor=0.905),
     "Fashion: recipe fast, 8 epochs": Contender(ours, "fashion_mnist", "fast 8", floor=0.92),
     "Fashion: recipe best": Contender(ours, "fashion_mnist", "best", floor=0.94),
