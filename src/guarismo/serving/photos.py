@@ -20,7 +20,8 @@ from guarismo.serving.tensors import images_from, json_object
 
 router = APIRouter()
 
-BODIES = ("application/octet-stream", "application/pdf", "image/")
+BODIES = ("application/octet-stream", "application/pdf", "image/", "application/x-www-form-urlencoded")
+"""Types of content that may be a picture; the last is what curl --data-binary says of any file."""
 PICTURES = (
     rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|BM|GIF8[79]a|II[*+]\0|MM\0[*+]|P[1-6]\s|(?s:RIFF....WEBP)",
     rb"(?s)....ftyp(avif|avis|heic|heix|heim|heis|hevc|hevx|hevm|hevs|mif1|msf1)",
