@@ -114,7 +114,7 @@ def plot(found: dict[str, tuple[list[Amount], list[dict[str, float]]]], path: Pa
         x = [work(axis, amount) for amount in amounts]
         for step in rows[0]:
             style = {"linestyle": "--", "color": "grey"} if step == "memory" else {}
-            panel.loglog(x, [row[step] for row in rows], "o-", label=step, **style)
+            panel.loglog(x, [row[step] for row in rows], marker="o", label=step, **style)
         panel.set_xlabel(axis)
         panel.grid(alpha=0.3)
     np.atleast_1d(panels)[0].set_ylabel("seconds; memory in GB")
