@@ -1,7 +1,6 @@
 """The page in a real browser: what opens, sorts, answers to the pointer and the keyboard, and stays inside the page."""
 
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -13,23 +12,8 @@ from guarismo.results.evaluation import evaluate_run
 from guarismo.results.report import page as report_page
 from tiny_run import bars_dataset, make_run
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-QUIET = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 FASHION = SOURCES["fashion_mnist"].class_names["en"]
 HOSTILE = ("<b>bold</b>", "سبعة وثلاثون", "n" * 200, "お o")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

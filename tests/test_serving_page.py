@@ -4,7 +4,6 @@ import html
 import json
 import math
 import re
-import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,9 +18,6 @@ from served import serving
 from tiny_run import bars_dataset, make_run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-in_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
 PAGE = Path(guarismo.__file__).parent / "serving" / "page"
 VIEWS = ("draw", "photo", "teach", "look", "runs")
 PATIENCE = 60_000
@@ -104,14 +100,6 @@ def write(view, sheet, digits, hand=by_mouse):
             hand(view, stroke)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def visit(browser, served):
     """Opens the page in a window of its own. At the end nothing was asked of others, and no error been reported."""
@@ -144,7 +132,6 @@ def read_text(view):
 # Draw
 
 
-@in_browser
 @pytest.mark.parametrize("digit", DIGITS)
 def test_each_digit_is_read_as_it_is_written(visit, digit):
     view = visit()
@@ -158,7 +145,6 @@ def test_each_digit_is_read_as_it_is_written(visit, digit):
     expect(view.locator("#said")).to_contain_text(f"I read {digit}.")
 
 
-@in_browser
 @pytest.mark.parametrize(("hand", "width"), [(by_pen, 1280), (by_finger, 360)])
 def test_pen_and_finger_write_as_the_mouse_does_and_the_page_stays_where_it_is(visit, hand, width):
     view = visit(width=width, has_touch=True)
@@ -167,7 +153,6 @@ def test_pen_and_finger_write_as_the_mouse_does_and_the_page_stays_where_it_is(v
     assert view.evaluate("scrollY") == 0
 
 
-@in_browser
 @pytest.mark.parametrize("width", [360, 1280])
 def test_a_whole_number_is_read_digit_by_digit(visit, width):
     view = visit(width=width)
@@ -176,7 +161,6 @@ def test_a_whole_number_is_read_digit_by_digit(visit, width):
     expect(view.locator("#draw-answer .verdict b")).to_have_text(list("4072"))
 
 
-@in_browser
 def test_it_answers_before_the_pen_is_lifted(visit):
     view = visit()
     (stroke,) = placed(DIGITS["3"], view.locator("#draw canvas"))
@@ -190,7 +174,6 @@ def test_it_answers_before_the_pen_is_lifted(visit):
     expect(view.locator("#said")).to_contain_text("I read 3.")
 
 
-@in_browser
 def test_the_keyboard_writes_undoes_and_clears(visit):
     view = visit()
     sheet = view.locator("#draw canvas")
@@ -209,7 +192,6 @@ def test_the_keyboard_writes_undoes_and_clears(visit):
     expect(view.get_by_role("button", name="Clear")).to_be_disabled()
 
 
-@in_browser
 def test_what_is_no_digit_is_refused_with_its_reason(visit):
     view = visit(locale="pt-BR")
     for stroke in placed(SCRIBBLE, view.locator("#draw canvas")):
@@ -221,7 +203,6 @@ def test_what_is_no_digit_is_refused_with_its_reason(visit):
 # Photo
 
 
-@in_browser
 @pytest.mark.parametrize("width", [360, 1280])
 def test_a_photo_is_read_boxed_and_told_stage_by_stage(visit, width):
     view = visit("photo", width)
@@ -235,7 +216,6 @@ def test_a_photo_is_read_boxed_and_told_stage_by_stage(visit, width):
     expect(view.locator("#photo-answer .verdict b")).to_have_text("7")
 
 
-@in_browser
 def test_the_boxes_stand_on_the_digits(visit, served):
     """Each box lies where the API says, in shares of the picture that is shown."""
     photo = SAMPLES / "pencil-page.jpg"
@@ -251,7 +231,6 @@ def test_the_boxes_stand_on_the_digits(visit, served):
         assert ("unsure" in box.get_attribute("class")) == (digit["confidence"] < UNSURE)
 
 
-@in_browser
 def test_a_photo_may_be_dropped_and_pasted(visit):
     view = visit("photo")
     content = (SAMPLES / "ruled-shadow.jpg").read_bytes()
@@ -269,7 +248,6 @@ def test_a_photo_may_be_dropped_and_pasted(visit):
     expect(view.locator("#photo-answer .read")).to_have_text("407")
 
 
-@in_browser
 def test_the_phone_is_asked_for_its_camera(visit):
     view = visit("photo", 360)
     shot = view.locator("#shot")
@@ -283,7 +261,6 @@ def test_the_phone_is_asked_for_its_camera(visit):
 REFUSED = "Failed to load resource: the server responded with a status of {}"
 
 
-@in_browser
 def test_what_is_no_photo_is_told_in_the_readers_language(visit):
     view = visit("photo", locale="es-MX", allowed=[REFUSED.format("415 (Unsupported Media Type)")])
     view.set_input_files("#file", {"name": "note.txt", "mimeType": "image/png", "buffer": b"no picture at all"})
@@ -302,7 +279,6 @@ def write_mirrored_3(view, sheet, high=0.6):
         by_mouse(view, stroke)
 
 
-@in_browser
 def test_a_tap_corrects_a_wrong_answer_and_undo_takes_it_back(visit):
     view = visit()
     write_mirrored_3(view, view.locator("#draw canvas"))
@@ -317,7 +293,6 @@ def test_a_tap_corrects_a_wrong_answer_and_undo_takes_it_back(visit):
     expect(strip).to_be_hidden()
 
 
-@in_browser
 def test_a_tap_on_a_photo_teaches_and_the_photo_is_read_anew(visit):
     view = visit("photo")
     view.set_input_files("#file", SAMPLES / "ruled-shadow.jpg")
@@ -327,7 +302,6 @@ def test_a_tap_on_a_photo_teaches_and_the_photo_is_read_anew(visit):
     expect(view.locator("#photo-answer .read")).to_have_text("407")
 
 
-@in_browser
 def test_a_lesson_is_written_learnt_told_and_kept(visit, tmp_path):
     """What it misreads is chosen, written and learnt, then read right; it is kept as a run that the list shows."""
     with serving(tmp_path / "log", "--runs", tmp_path / "runs", "--workers", 1) as server:
@@ -351,7 +325,6 @@ def test_a_lesson_is_written_learnt_told_and_kept(visit, tmp_path):
         expect(view.locator("tbody th")).to_have_text(kept.name)
 
 
-@in_browser
 def test_a_hand_that_the_server_has_forgotten_is_told_and_let_go(visit, served):
     view = visit(allowed=[REFUSED.format("404 (Not Found)")])
     write(view, view.locator("#draw canvas"), "7")
@@ -368,7 +341,6 @@ def test_a_hand_that_the_server_has_forgotten_is_told_and_let_go(visit, served):
 # Look inside, runs
 
 
-@in_browser
 def test_each_layer_shows_what_it_answers_to_the_drawn_digit(visit):
     view = visit()
     write(view, view.locator("#draw canvas"), "27")
@@ -381,7 +353,6 @@ def test_each_layer_shows_what_it_answers_to_the_drawn_digit(visit):
     expect(view.locator(".layers .chosen")).to_have_text("7")
 
 
-@in_browser
 def test_runs_stand_in_a_table_that_sorts_with_links_to_their_reports(visit, tmp_path):
     dataset = bars_dataset()
     evaluate_run(make_run(tmp_path / "runs" / "measured", dataset), dataset)
@@ -403,7 +374,6 @@ def test_runs_stand_in_a_table_that_sorts_with_links_to_their_reports(visit, tmp
 # Languages
 
 
-@in_browser
 @pytest.mark.parametrize(
     ("locale", "title"),
     [
@@ -418,7 +388,6 @@ def test_the_page_speaks_the_browsers_language_where_it_can(visit, locale, title
     expect(view.locator("#teach h1")).to_have_text(title)
 
 
-@in_browser
 def test_the_language_is_switched_with_the_drawing_kept_and_remembered(visit):
     view = visit()
     write(view, view.locator("#draw canvas"), "5")
@@ -474,7 +443,6 @@ def test_every_reason_to_refuse_is_known_to_the_page(file):
 # Sizes, colours, accessibility
 
 
-@in_browser
 @pytest.mark.parametrize("code", LANGUAGES)
 @pytest.mark.parametrize("width", [360, 1280])
 def test_no_view_is_wider_than_the_window(visit, code, width):
@@ -487,7 +455,6 @@ def test_no_view_is_wider_than_the_window(visit, code, width):
         assert view.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
 
 
-@in_browser
 @pytest.mark.parametrize(
     ("width", "scheme", "code"), [(360, "dark", "es"), (1280, "light", "en"), (1280, "dark", "pt")]
 )
@@ -514,7 +481,6 @@ def test_axe_finds_nothing(visit, width, scheme, code):
         assert not faults, (name, faults)
 
 
-@in_browser
 def test_all_is_reached_by_the_tab_key(visit):
     view = visit()
     write(view, view.locator("#draw canvas"), "8")
@@ -530,7 +496,6 @@ def test_all_is_reached_by_the_tab_key(visit):
         assert wanted in met
 
 
-@in_browser
 def test_the_skip_link_passes_the_views(visit):
     view = visit("photo")
     view.get_by_role("link", name="Skip to the content").focus()

@@ -136,22 +136,6 @@ def test_the_ground_is_the_colour_of_the_borders():
 
 # In a browser
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-in_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-QUIET = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
-
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *words):
@@ -214,7 +198,6 @@ def answers_in(view, images) -> np.ndarray:
     return np.array(view.evaluate(ANSWERS, b64encode(images.tobytes()).decode()))
 
 
-@in_browser
 def test_the_browser_answers_the_validation_images_as_the_run_does(visit, digits, reader_folder):
     images = digits.validation.images[:200]
     np.testing.assert_allclose(
@@ -261,7 +244,6 @@ def networks():
     yield "small", (28, 28, 1), True
 
 
-@in_browser
 @pytest.mark.parametrize("name, shape, neighbours", [*networks()])
 def test_every_network_of_ours_answers_in_the_browser_as_in_onnx(visit, tmp_path, name, shape, neighbours):
     run = run_of(untrained(name, shape, neighbours), tmp_path / "run", shape)
@@ -273,7 +255,6 @@ def test_every_network_of_ours_answers_in_the_browser_as_in_onnx(visit, tmp_path
     np.testing.assert_allclose(answers_in(visit(tmp_path / "site"), images), expected, atol=AGREEMENT)
 
 
-@in_browser
 def test_the_layers_of_lenet_answer_in_the_browser_too(visit, tmp_path):
     """What people bring by `guarismo import`: mean pooling, tanh, sigmoid."""
     rng = np.random.default_rng(0)
@@ -323,7 +304,6 @@ def made_by(view, name, image, *more):
     return view.evaluate(PIXELS, [name, b64encode(image.tobytes()).decode(), width, height, *more])
 
 
-@in_browser
 def test_ink_is_centred_as_python_does_it(visit, digits, reader_folder):
     """Digits drawn large, turned, stretched and placed anywhere: the same image, but for a level where halves round."""
     view, rng = visit(reader_folder), np.random.default_rng(0)
@@ -337,12 +317,10 @@ def test_ink_is_centred_as_python_does_it(visit, digits, reader_folder):
         assert gap.max() <= 1 and (gap > 0).mean() < 0.02
 
 
-@in_browser
 def test_a_blank_sheet_has_nothing_to_centre(visit, reader_folder):
     assert made_by(visit(reader_folder), "centred", np.zeros((40, 30), dtype=np.uint8)) is None
 
 
-@in_browser
 @pytest.mark.parametrize("size", [(90, 40), (64, 64), (60, 200)])
 def test_a_picture_is_fitted_as_python_does_it(visit, reader_folder, size):
     picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8), (0, 0), 3)
@@ -394,7 +372,6 @@ def wait_for_answer(view, name):
     view.wait_for_function("name => document.getElementById('winner').textContent === name", arg=name)
 
 
-@in_browser
 @pytest.mark.parametrize("width, scale", [(1280, 1.0), (360, 1.0), (1280, 0.35)])
 def test_ten_drawn_digits_are_read(visit, reader_folder, width, scale):
     view = visit(reader_folder, width)
@@ -407,7 +384,6 @@ def test_ten_drawn_digits_are_read(visit, reader_folder, width, scale):
         wait_for_answer(view, "")
 
 
-@in_browser
 def test_a_finger_draws_too(visit, reader_folder):
     view = visit(reader_folder, 360, has_touch=True, is_mobile=True)
     box = view.locator("#pad").bounding_box()
@@ -419,7 +395,6 @@ def test_a_finger_draws_too(visit, reader_folder):
     wait_for_answer(view, "7")
 
 
-@in_browser
 def test_undo_takes_the_last_stroke_back_by_the_keyboard(visit, reader_folder):
     view = visit(reader_folder)
     draw(view, [*DRAWN["7"], [(0.4, 0.55), (0.66, 0.55)], [(0.3, 0.2), (0.31, 0.8), (0.7, 0.8)]])
@@ -432,7 +407,6 @@ def test_undo_takes_the_last_stroke_back_by_the_keyboard(visit, reader_folder):
     assert view.locator("#certainty").text_content() == "Nothing drawn yet"
 
 
-@in_browser
 def test_a_slip_of_the_pen_is_no_digit(visit, reader_folder):
     view = visit(reader_folder)
     draw(view, [[(0.5, 0.5), (0.51, 0.51)]])
@@ -449,7 +423,6 @@ def picture(image, path, dark=True):
     return path
 
 
-@in_browser
 @pytest.mark.parametrize("dark", [True, False])
 def test_a_picture_of_a_digit_is_read(visit, digits, reader_folder, tmp_path, dark):
     view = visit(reader_folder)
@@ -460,7 +433,6 @@ def test_a_picture_of_a_digit_is_read(visit, digits, reader_folder, tmp_path, da
         wait_for_answer(view, str(label))
 
 
-@in_browser
 def test_what_is_no_picture_is_said(visit, reader_folder, tmp_path):
     (tmp_path / "letter.png").write_bytes(b"Dear Sir")
     view = visit(reader_folder)
@@ -479,7 +451,6 @@ def rows_folder(tmp_path_factory):
     return place / "site"
 
 
-@in_browser
 def test_other_classes_have_their_names_and_take_pictures(visit, rows_folder, tmp_path):
     view = visit(rows_folder)
     assert view.locator("h1").text_content() == "What is it?"
@@ -493,7 +464,6 @@ def test_other_classes_have_their_names_and_take_pictures(visit, rows_folder, tm
     assert view.evaluate("[seen.width, seen.height]") == [22, 22]
 
 
-@in_browser
 def test_dark_on_light_is_swapped_where_training_was_light_on_dark_unless_the_user_says_no(
     visit, tmp_path, rows_folder
 ):
@@ -508,7 +478,6 @@ def test_dark_on_light_is_swapped_where_training_was_light_on_dark_unless_the_us
     view.wait_for_function("name => document.getElementById('winner').textContent !== name", arg=FASHION[3])
 
 
-@in_browser
 def test_it_speaks_the_browsers_language_and_remembers_another(visit, reader_folder):
     view = visit(reader_folder, locale="pt-BR")
     assert view.locator("h1").text_content() == "Desenhe um algarismo"
@@ -539,7 +508,6 @@ def test_every_language_has_every_word_with_its_fields():
     assert {"title", "missing", "certain"} <= asked <= set(words[0])
 
 
-@in_browser
 @pytest.mark.parametrize("code", ["en", "es", "pt"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_is_wider_than_the_window(visit, rows_folder, code, width):
@@ -549,7 +517,6 @@ def test_nothing_is_wider_than_the_window(visit, rows_folder, code, width):
     assert view.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
 
 
-@in_browser
 def test_on_a_phone_the_answer_is_in_sight_while_one_draws(visit, reader_folder):
     view = visit(reader_folder, viewport={"width": 360, "height": 640})
     draw(view, DRAWN["7"])
@@ -559,7 +526,6 @@ def test_on_a_phone_the_answer_is_in_sight_while_one_draws(visit, reader_folder)
         assert box["y"] >= 0 and box["y"] + box["height"] <= 640, name
 
 
-@in_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_words_stand_out_from_the_paper(visit, rows_folder, scheme):
     from test_browser import FAINT
@@ -570,7 +536,6 @@ def test_words_stand_out_from_the_paper(visit, rows_folder, scheme):
     assert not view.evaluate(FAINT)
 
 
-@in_browser
 def test_names_of_any_kind_neither_run_nor_break_the_page(visit, tmp_path):
     names = ("<b>bold</b>", "سبعة وثلاثون", "n" * 200, "お o")
     dataset = bars_dataset(classes=4, side=10, names=names)
@@ -583,7 +548,6 @@ def test_names_of_any_kind_neither_run_nor_break_the_page(visit, tmp_path):
     assert view.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
 
 
-@in_browser
 def test_a_browser_that_computes_otherwise_is_not_trusted(visit, reader_folder, tmp_path):
     """Planted: the answers to the patterns that the folder holds are those of another network."""
     folder = shutil.copytree(reader_folder, tmp_path / "site")
@@ -596,7 +560,6 @@ def test_a_browser_that_computes_otherwise_is_not_trusted(visit, reader_folder, 
     assert view.locator("#notice").text_content().startswith("Este navegador calcula de outro modo")
 
 
-@in_browser
 def test_a_page_without_its_weights_says_so(visit, reader_folder, tmp_path):
     folder = shutil.copytree(reader_folder, tmp_path / "site", ignore=shutil.ignore_patterns("weights.bin"))
     view = visit(folder)
@@ -605,7 +568,6 @@ def test_a_page_without_its_weights_says_so(visit, reader_folder, tmp_path):
     assert not view.locator("#table").is_visible()
 
 
-@in_browser
 def test_opened_as_a_file_it_says_what_to_do(browser, reader_folder):
     view = browser.new_page()
     view.goto((reader_folder / "index.html").as_uri())

@@ -227,6 +227,11 @@ def open_reader(folder: Path) -> Reader:
             f"{folder} answers {len(run.class_names)} classes of {'×'.join(map(str, run.shape))}; reading needs the "
             "ten digits of 28×28×1. Train one with: guarismo train mnist --recipe reader"
         )
+    return reader_of(run)
+
+
+def reader_of(run: Run) -> Reader:
+    """The Reader of any run, calibrated where the run is."""
     return Reader(run, float(run.about.get("calibration", {}).get("temperature", 1.0)))
 
 

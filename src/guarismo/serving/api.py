@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from guarismo.models.runs import open_run
-from guarismo.reading.reader import SHIPPED, Reader, shipped_reader
+from guarismo.reading.reader import SHIPPED, Reader, reader_of, shipped_reader
 from guarismo.serving import hands, infer, listing, pagefiles, photos
 from guarismo.serving.batching import Batcher
 from guarismo.serving.detail import prepare
@@ -90,7 +90,7 @@ def any_reader(folder: Path) -> Reader:
     """The Reader of any finished run, calibrated where the run is."""
     run = open_run(folder)
     run.session  # noqa: B018  a run that cannot answer is refused here, not at the first request
-    return Reader(run, float(run.about.get("calibration", {}).get("temperature", 1.0)))
+    return reader_of(run)
 
 
 def stack(app: FastAPI) -> list[tuple[Any, dict[str, Any]]]:
