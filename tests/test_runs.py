@@ -45,10 +45,14 @@ def test_predict_answers_grey_images_with_and_without_a_channel_axis(run):
     assert run.predict(images[:0]).shape == (0, 3)
 
 
+def test_large_images_are_answered_few_at_a_time_and_at_least_one(run):
+    assert [runs.images_at_once((side, side, 3)) for side in (28, 56, 224, 4096)] == [256, 64, 4, 1]
+
+
 def test_predict_answers_the_same_whatever_the_size_of_the_batch(run, monkeypatch):
     images = bars_dataset().test.images
     whole = run.predict(images)
-    monkeypatch.setattr(runs, "PREDICT_BATCH", 7)
+    monkeypatch.setattr(runs, "PIXELS_AT_ONCE", 7 * 64)
     np.testing.assert_allclose(run.predict(images), whole, atol=1e-6)
 
 

@@ -25,14 +25,13 @@ from guarismo.data.handwriting import epoch_of, marks_for
 from guarismo.errors import RunError
 from guarismo.models.architectures import build, describe_layers, keras
 from guarismo.models.augmentation import augmentation
-from guarismo.models.runs import CHECKPOINT, Fitted, Row, Run, commit, quoted
+from guarismo.models.runs import CHECKPOINT, Fitted, Row, Run, commit, images_at_once, quoted
 from guarismo.models.settings import Settings
 from guarismo.progress import Progress
 
 Arrays = list[NDArray[Any]]
 STEPS_PER_CALL = 16  # Python is back after this many steps: 1.3 (mnist-cnn) to 1.9 (linear) times as fast as after each
 WARM_UP = 0.3  # share of a one-cycle training in which the step size rises
-EVALUATION_BATCH = 1024
 
 
 @dataclass
@@ -171,10 +170,10 @@ def one_epoch(trainer: Any, dataset: Dataset, settings: Settings, history: list[
 
 def validate(trainer: Any, split: Split, classes: int) -> dict[str, float]:
     """Loss and accuracy on a split, part by part."""
-    parts = []
+    parts, size = [], images_at_once(split.images.shape[1:])
     for part in chunks(split.images):
         images, wanted = split.images[part], targets(split.labels[part], classes)
-        found = trainer.evaluate(images, wanted, batch_size=EVALUATION_BATCH, verbose=0, return_dict=True)
+        found = trainer.evaluate(images, wanted, batch_size=size, verbose=0, return_dict=True)
         parts.append((len(images), found))
     return mean_of(parts)
 
@@ -312,7 +311,8 @@ def fitted(dataset: Dataset, settings: Settings, state: State, policy: str) -> F
 
 def predicted(network: Any, images: Images) -> NDArray[np.float32]:
     """Its answers float32 (n, classes), part by part."""
-    answers = [network.predict(images[part], batch_size=EVALUATION_BATCH, verbose=0) for part in chunks(images)]
+    size = images_at_once(images.shape[1:])
+    answers = [network.predict(images[part], batch_size=size, verbose=0) for part in chunks(images)]
     return np.concatenate([np.asarray(part) for part in answers])
 
 

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from guarismo.data.dataset import Dataset, Images, Split
 from guarismo.errors import MissingExtraError, RunError, unknown
 from guarismo.models.architectures import NETWORKS, build, describe_layers, keras, quiet
 from guarismo.models.classical import CLASSICAL
-from guarismo.models.runs import PREDICT_BATCH, Fitted, Run, answer, new_folder, open_session
+from guarismo.models.runs import Fitted, Run, answer, in_parts, new_folder, open_session
 from guarismo.models.settings import Settings
 from guarismo.models.training import AGREEMENT, RUNS, keep, new_run
 
@@ -90,7 +91,7 @@ def save_saved_model(run: Run, path: Path, _: Dataset) -> Answers:
     """TensorFlow's folder, for TensorFlow Serving and the like: signature serving_default, images uint8 in."""
     tensorflow = write_with_tensorflow(run, path, "tf_saved_model")
     serve = tensorflow.saved_model.load(str(path)).signatures["serving_default"]
-    return by_parts(lambda images: np.asarray(serve(images=tensorflow.constant(images))["output_0"]))
+    return partial(in_parts, lambda images: np.asarray(serve(images=tensorflow.constant(images))["output_0"]))
 
 
 def save_litert(run: Run, path: Path, _: Dataset) -> Answers:
@@ -110,7 +111,7 @@ def save_litert(run: Run, path: Path, _: Dataset) -> Answers:
         answers: NDArray[np.float32] = interpreter.get_tensor(out)
         return answers
 
-    return by_parts(ask)
+    return partial(in_parts, ask)
 
 
 def litert_interpreter(tensorflow: Any) -> Any:
@@ -138,16 +139,6 @@ def write_with_tensorflow(run: Run, path: Path, format: str) -> Any:
     return importlib.import_module("tensorflow")
 
 
-def by_parts(ask: Answers) -> Answers:
-    """The same answers, PREDICT_BATCH images at a time."""
-
-    def answers(images: Images) -> NDArray[np.float32]:
-        starts = range(0, len(images), PREDICT_BATCH)
-        return np.concatenate([ask(np.ascontiguousarray(images[start : start + PREDICT_BATCH])) for start in starts])
-
-    return answers
-
-
 def save_openvino(run: Run, path: Path, _: Dataset) -> Answers:
     """OpenVINO's model.xml and model.bin in a folder, in float32 throughout.
 
@@ -172,7 +163,7 @@ def save_openvino(run: Run, path: Path, _: Dataset) -> Answers:
         raise cannot_write("OpenVINO", path, error) from None
     # Left to itself it computes in bfloat16 where the processor can: answers differ by up to 0.002
     compiled = core.compile_model(path / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return by_parts(lambda images: np.asarray(compiled(images)[0]))
+    return partial(in_parts, lambda images: np.asarray(compiled(images)[0]))
 
 
 def cannot_write(program: str, path: Path, error: Exception) -> RunError:
@@ -301,14 +292,14 @@ def import_keras(file: Path, dataset: Dataset, folder: Path | None, most: float,
     Raises RunError when the user has not said that the file is trusted, or it does not fit the images.
     """
     check_trust(file, trusted)
-    from guarismo.models.fitting import EVALUATION_BATCH, to_onnx
+    from guarismo.models.fitting import predicted, to_onnx
 
     settings, began = Settings(model=IMPORTED), time.perf_counter()
     model = read_keras(file)
     network = wrapped(model, dataset, most)
     fitted = Fitted(
         files={"model.onnx": to_onnx(network, dataset.shape)},
-        predict=lambda images: np.asarray(network.predict(images, batch_size=EVALUATION_BATCH, verbose=0)),
+        predict=lambda images: predicted(network, images),
         parameters=int(network.count_params()),
         architecture=describe_layers(model),
         facts={"file": file.name, "keras": keras.__version__, "arithmetic": "float32"},
