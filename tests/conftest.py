@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -19,6 +20,9 @@ from guarismo.models.runs import Run
 from guarismo.models.settings import Settings
 from served import Served, serving
 from tiny_run import bars_dataset
+
+hypothesis.settings.register_profile("untimed", hypothesis.settings(), deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("untimed")
 
 SHARED = Path(os.environ.get("GUARISMO_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

@@ -101,7 +101,7 @@ def test_a_split_without_a_label_is_not_labelled():
     assert not empty_like(numbered([0])).labelled
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     counts=st.lists(st.integers(12, 60), min_size=1, max_size=5),
     validation=st.floats(0.05, 0.4),
@@ -131,7 +131,7 @@ def test_a_given_test_part_is_kept_as_it_is():
     assert len(dataset.train) + len(dataset.validation) == 40
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(size=st.integers(2, 6), seed=st.integers(0, 99))
 def test_no_group_is_in_two_parts(size, seed):
     groups = np.arange(40 * size) // size

@@ -122,7 +122,7 @@ def places(value, path=()):
 
 
 @given(data=st.data(), odd=ODD)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_whatever_value_is_changed_a_run_works_or_is_refused_in_words(tmp_path_factory, data, odd):
     """Opened, evaluated and reported: as far as a strange run.json comes, only RunError may come out."""
     dataset = bars_dataset()
@@ -144,7 +144,7 @@ def test_whatever_value_is_changed_a_run_works_or_is_refused_in_words(tmp_path_f
 
 
 @given(content=st.binary(max_size=200) | st.just(b"[" * 100_000))
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_as_run_json_are_refused_in_words(tmp_path, content):
     (tmp_path / "run.json").write_bytes(content)
     with pytest.raises(RunError):

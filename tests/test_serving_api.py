@@ -97,7 +97,7 @@ def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(served, 
     assert len(operations) >= len(OPERATIONS)
     for operation in operations:
 
-        @settings(max_examples=EXAMPLES[mode], deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=EXAMPLES[mode], derandomize=True, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy(generation_mode=mode))
         def ask(case):
             case.call_and_validate(checks=CHECKS)

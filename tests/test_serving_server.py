@@ -204,7 +204,7 @@ def test_heads_that_nobody_sends_end_in_an_answer_and_no_traceback(served, line)
     assert "Traceback" not in served.log.read_text()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=60), st.sampled_from([b"", b"GET / HTTP/1.1\r\n", HEAD[:60], HEAD]))
 def test_noise_ends_in_an_answer_or_in_silence_and_the_next_is_answered(served, noise, before):
     with served.connect() as line:
