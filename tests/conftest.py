@@ -131,3 +131,28 @@ def command(capsys):
         return status, captured.out, captured.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """A Ray cluster of one node of one core that this process has joined. Tests may add nodes, and remove them."""
+    pytest.importorskip("ray", reason="needs ray, the [ray] extra")
+    from guarismo.cluster import joined, prepare
+
+    prepare(own=False)
+    from ray.cluster_utils import Cluster
+
+    small = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
+    with joined(cluster.address):
+        yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture
+def second_node(ray_cluster):
+    """One more node of one core, for one test."""
+    node = ray_cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+    yield node
+    if node in ray_cluster.worker_nodes:
+        ray_cluster.remove_node(node)

@@ -222,3 +222,41 @@ def test_neighbours_answer_by_the_mean_over_an_image_and_itself_moved_by_a_pixel
 @pytest.mark.parametrize(("name", "most"), [("small", 10_000), ("tiny", 1_000)])
 def test_small_networks_have_as_few_parameters_as_they_promise(name, most):
     assert build(name, (28, 28, 1), 10).count_params() < most
+
+
+# Other sizes
+
+
+@pytest.mark.parametrize(("name", "width"), [*((name, 0.1) for name in NETWORKS if name != "views"), ("cnn", 1.5)])
+def test_width_multiplies_every_hidden_layer_and_leaves_the_classes_alone(name, width):
+    def sizes(width):
+        layers = build(name, (28, 28, 1), 10, width=width).layers
+        return [getattr(layer, "filters", getattr(layer, "units", None)) for layer in layers]
+
+    *hidden, logits = [size for size in sizes(1.0) if size]
+    assert [size for size in sizes(width) if size] == [*(max(1, round(width * size)) for size in hidden), logits]
+    assert logits == 10
+
+
+def test_width_one_is_the_network_as_it_was():
+    assert build("cnn", (28, 28, 1), 10, width=1.0).count_params() == build("cnn", (28, 28, 1), 10).count_params()
+
+
+def test_a_run_of_another_width_is_resumed_loaded_and_exported_as_such(bars, tmp_path):
+    def interrupt(done, total, **facts):
+        if facts["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    narrow = Settings(model="mlp", width=0.1, epochs=2, neighbours=True)
+    with pytest.raises(KeyboardInterrupt):
+        train(bars, narrow, tmp_path / "run", interrupt)
+    whole = resume(open_run(tmp_path / "run"), bars)
+    assert [row["output"] for row in whole.about["architecture"] if row["layer"] == "Dense"] == ["51", "26", "3"]
+    np.testing.assert_allclose(load_network(whole)(bars.test.images), whole.predict(bars.test.images), atol=1e-5)
+    assert export(whole, "keras", tmp_path / "narrow.keras", bars).difference < 1e-5
+
+
+def test_views_has_one_size(many_views, tmp_path):
+    with pytest.raises(RunError, match="'views' has one size, received --width 2"):
+        train(many_views, Settings(model="views", width=2.0), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

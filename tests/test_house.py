@@ -37,7 +37,8 @@ def test_the_static_names_are_the_public_names():
 @pytest.mark.parametrize("file", [file for file in FILES if not file.endswith("__init__.py")])
 def test_every_file_has_its_tests_and_its_line_in_the_map(file):
     name = Path(file).name
-    tests = f"test_serving_{name}" if file.startswith("serving/") else f"test_{name}"
+    stage = Path(file).parent.name
+    tests = f"test_{stage}_{name}" if stage in ("serving", "tuning") else f"test_{name}"
     assert (ROOT / "tests" / tests).exists()
     assert re.search(rf"^ +{name} ", README, flags=re.MULTILINE), f"README's map lacks {file}"
 

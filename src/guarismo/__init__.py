@@ -56,6 +56,12 @@ if TYPE_CHECKING:
     from guarismo.results.why import explain as explain
     from guarismo.results.why_picture import why_figure as why_figure
     from guarismo.terminal import showing as showing
+    from guarismo.tuning.search import Search as Search
+    from guarismo.tuning.settings import TuneSettings as TuneSettings
+    from guarismo.tuning.space import Options as Options
+    from guarismo.tuning.space import Range as Range
+    from guarismo.tuning.space import Space as Space
+    from guarismo.tuning.tune import tune as tune
 
 HOMES = {
     "Dataset": "data.dataset",
@@ -97,6 +103,12 @@ HOMES = {
     "write_report": "results.report",
     "to_tensorboard": "results.trackers",
     "to_mlflow": "results.trackers",
+    "Search": "tuning.search",
+    "TuneSettings": "tuning.settings",
+    "Space": "tuning.space",
+    "Range": "tuning.space",
+    "Options": "tuning.space",
+    "tune": "tuning.tune",
     "reproduce": "reproduction",
     "showing": "terminal",
     "GuarismoError": "errors",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields, make_dataclass, replace
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any, Literal
@@ -17,6 +19,7 @@ from guarismo.errors import DataError, GuarismoError, RunError, unknown
 from guarismo.models.runs import open_run, write_out
 from guarismo.models.settings import Settings, recipe_for
 from guarismo.models.training import MODELS, check_trainable, check_unfinished, machine, resume
+from guarismo.searching import searching
 from guarismo.serving.settings import ServeSettings
 from guarismo.terminal import (
     json_line,
@@ -40,11 +43,13 @@ from guarismo.terminal import (
     print_reproduced,
     print_run,
     print_score,
+    print_search,
     print_table,
     say,
     showing,
     warn,
 )
+from guarismo.tuning.settings import TuneSettings
 from guarismo.watching import watching
 
 
@@ -85,10 +90,12 @@ def given(options: Any) -> dict[str, Any]:
 TrainOptions: Any = options_from(Settings)
 LoadOptions: Any = options_from(LoadSettings)
 ServeOptions: Any = options_from(ServeSettings)
+TuneOptions: Any = options_from(TuneSettings)
 Training = Annotated[TrainOptions, Parameter(name="*", group="Training")]
 Loading = Annotated[LoadOptions, Parameter(name="*", group="Loading")]
 Serving = Annotated[ServeOptions, Parameter(name="*", group="Serving")]
-AS_SET, AS_LOADED, AS_SERVED = TrainOptions(), LoadOptions(), ServeOptions()
+Tuning = Annotated[TuneOptions, Parameter(name="*", group="Search")]
+AS_SET, AS_LOADED, AS_SERVED, AS_TUNED = TrainOptions(), LoadOptions(), ServeOptions(), TuneOptions()
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, one object per line.")]
 
 
@@ -457,6 +464,94 @@ def train_json(run: Any) -> dict[str, Any]:
         "validation_accuracy": run.about["metrics"]["validation_accuracy"],
         "parameters": run.about["parameters"],
     }
+
+
+@app.command(name="tune")
+def tune_(
+    source: str,
+    *,
+    space: Path | None = None,
+    recipe: str | None = None,
+    out: Path | None = None,
+    on: str = "here",
+    address: str | None = None,
+    cpus: float = 1.0,
+    gpus: float = 0.0,
+    lang: str = "en",
+    json: Json = False,
+    tuning: Tuning = AS_TUNED,
+    training: Training = AS_SET,
+    loading: Loading = AS_LOADED,
+) -> None:
+    """Search for better settings on the validation images; says whether what it finds is better by more than luck.
+
+    guarismo tune digits --trials 30
+
+    Parameters
+    ----------
+    source
+        A name from `guarismo data list`, or a path.
+    space
+        A TOML file of what is searched, such as `batch_size = [32, 64]` or `shift = {low = 0, high = 0.1}`; by default
+        what suits the model.
+    recipe
+        Search around the settings of a published experiment; the options of training change them.
+    out
+        Folder for the search, instead of a new one under runs/. One that was cut off goes on where it stopped.
+    on
+        Where trials run: here, or ray for many machines; OUT must then be on storage that all of them see.
+    address
+        A Ray cluster that runs, as `auto` or HOST:6379; by default one is started on this machine.
+    cpus
+        With --on ray, processor cores of each trial; parts of one too.
+    gpus
+        With --on ray, graphics processors of each trial; parts of one too.
+    lang
+        The language of the page: en, es or pt.
+    """
+    from guarismo.language import language
+    from guarismo.tuning.report import winning_command, write_search
+    from guarismo.tuning.space import read_space
+    from guarismo.tuning.tune import tune
+
+    check_on(on, address)
+    chosen, how = language(lang), replace(TuneSettings(), **given(tuning))
+    base = chosen_settings(recipe, given(training), source)
+    searched = None if space is None else read_space(space, base)
+    dataset = load_shown(source, loading, json)
+    with carrying(on, address, cpus, gpus) as carry, searching("Searching") as progress:
+        found = tune(dataset, base, searched, how, out, progress, carry)
+    page = write_search(found, source, found.folder / "report.html", chosen)
+    if json:
+        print_json({**found.as_json(), "report": str(page)})
+        return
+    print_search(found)
+    say(f"Search: {found.folder}\nReport: {page}\nTrain it with: {' '.join(winning_command(found, source))}")
+
+
+ON = ("here", "ray")
+"""What --on may name."""
+
+
+def check_on(on: str, address: str | None) -> None:
+    """Raises RunError for a place that is not known, or an address where nobody goes."""
+    if on not in ON:
+        raise RunError(unknown("place for --on", on, ON))
+    if address and on == "here":
+        raise RunError("--address names a Ray cluster. Add --on ray.")
+
+
+@contextmanager
+def carrying(on: str, address: str | None, cpus: float, gpus: float) -> Iterator[Any]:
+    """What carries a search out: this machine by itself (None), or the Ray cluster at `address`, joined meanwhile."""
+    if on == "here":
+        yield None
+        return
+    from guarismo.cluster import joined
+    from guarismo.tuning.on_ray import carry_by_ray
+
+    with joined(address):
+        yield partial(carry_by_ray, cpus=cpus, gpus=gpus)
 
 
 @app.command(name="reproduce")
@@ -852,16 +947,21 @@ def import_(
 @app.command(name="read")
 def read_(
     *photos: str,
-    run: Path | None = None,
+    run: str | None = None,
+    out: str | None = None,
     annotate: Path | None = None,
     stages: Path | None = None,
     score: Path | None = None,
     jobs: int = 0,
+    on: str = "here",
+    address: str | None = None,
     json: Json = False,
 ) -> None:
-    """Read handwritten digits from photos, scans and PDF pages.
+    """Read handwritten digits from photos, scans and PDF pages; with --out, any number of them into a table.
 
     guarismo read photo.jpg --annotate read.jpg
+
+    guarismo read pages/ --out answers.parquet
 
     Parameters
     ----------
@@ -869,6 +969,10 @@ def read_(
         Files, folders or patterns: HEIC, JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, PPM, PDF.
     run
         A run to read with instead of the reader that comes with the package, as `guarismo adapt` makes it.
+    out
+        Write all answers into this .parquet, .csv or .jsonl file instead of printing them. Cut off, the same command
+        goes on; files that could not be read stand in a list beside it and are tried again by the same command.
+        With it, PHOTOS, --run and --out may be addresses such as s3://bucket/pages.
     annotate
         Draw boxes and digits on the photo, into this picture file or folder.
     stages
@@ -877,23 +981,35 @@ def read_(
         A CSV of file and text (kind, medium): print how much was read right. Without PHOTOS, its files are read.
     jobs
         Processes that read side by side; 0 takes one per processor core.
+    on
+        Who reads: here, or ray for many machines (with --out).
+    address
+        A Ray cluster that runs, as `auto` or HOST:6379; by default one is started on this machine.
     """
     from guarismo.reading.intake import photo_files
     from guarismo.reading.reader import SHIPPED
     from guarismo.results.batch import Wanted, read_files, score_outcomes
     from guarismo.results.scoring import read_labels
 
+    check_on(on, address)
+    if jobs < 0:
+        raise RunError(f"--jobs must be 0 or more, received {jobs}.")
+    if out is not None:
+        if annotate or stages or score:
+            raise RunError("--out writes answers into a table. Leave out --annotate, --stages and --score.")
+        read_into(out, photos, run or str(SHIPPED), jobs, on, address, json)
+        return
+    if on == "ray":
+        raise RunError("--on ray reads many photos into a table: name it with --out answers.parquet.")
     labels = read_labels(score) if score else []
     if not photos and not labels:
         raise RunError("Name photos to read: files, folders or patterns.")
-    if jobs < 0:
-        raise RunError(f"--jobs must be 0 or more, received {jobs}.")
     files, problems = photo_files(photos or [str(score.parent / label.file) for label in labels if score])
     for problem in problems:
         warn(f"guarismo: {problem}")
     found = []
     with showing("Reading") as progress:
-        for outcome in read_files(files, Wanted(run or SHIPPED, annotate, stages), jobs, progress):
+        for outcome in read_files(files, Wanted(Path(run or SHIPPED), annotate, stages), jobs, progress):
             found.append(outcome)
             if outcome.error:
                 warn(f"guarismo: {outcome.error}")
@@ -905,6 +1021,49 @@ def read_(
     failed = sum(1 for outcome in found if outcome.error) + len(problems)
     if failed:
         raise UnreadError(failed, len(found) + len(problems))
+
+
+def read_into(out: str, photos: Sequence[str], run: str, jobs: int, on: str, address: str | None, json: bool) -> None:
+    """All answers as a table, read by the processes of this machine or of many; what failed is named."""
+    from guarismo.cluster import at_hand, is_there, is_url, move_there
+    from guarismo.results.bulk import failures_of, page_files, read_all
+
+    files, problems = page_files(photos)
+    if not files:
+        raise problems[0] if problems else RunError("Name photos to read: files, folders or patterns.")
+    for problem in problems:
+        warn(f"guarismo: {problem}")
+    if is_url(out) and is_there(out):
+        raise RunError(f"{out} is there already. Remove it to read anew, or name another --out.")
+    place = Path(out.rsplit("/", 1)[1]) if is_url(out) else Path(out)
+    with showing("Reading") as progress, at_hand(run) as folder, reading_engine(on, address, jobs) as engine:
+        bulk = read_all(files, place, folder, engine, progress)
+    if is_url(out):
+        move_there(place, out)
+    if json:
+        print_json({**asdict(bulk), "out": out, "problems": len(problems)})
+    else:
+        now = f"{bulk.read:,} files read now, {bulk.rate:.1f} a second"
+        say(f"{out}: {bulk.pages:,} pages of {bulk.files:,} files; {now}")
+    if bulk.failed:
+        warn(f"Why: {failures_of(place)}. The same command tries them again.")
+    if bulk.failed or problems:
+        raise UnreadError(bulk.failed + len(problems), bulk.files + bulk.failed + len(problems))
+
+
+@contextmanager
+def reading_engine(on: str, address: str | None, jobs: int) -> Iterator[Any]:
+    """What reads: processes of this machine, or the Ray cluster at `address`, joined meanwhile."""
+    if on == "here":
+        from guarismo.results.bulk import by_processes
+
+        yield partial(by_processes, jobs=jobs)
+        return
+    from guarismo.cluster import joined
+    from guarismo.results.bulk_ray import by_ray
+
+    with joined(address, jobs):
+        yield partial(by_ray, jobs=jobs)
 
 
 @app.command

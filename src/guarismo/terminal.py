@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from guarismo.results.fusion import Fusion
     from guarismo.results.scoring import Score
     from guarismo.results.why import Explanation, Fragility
+    from guarismo.tuning.search import Search, Tried
 
 WIDE = 1000
 """Columns where stdout is a file or a pipe: a program that reads our tables must not find them cut."""
@@ -56,6 +57,9 @@ FACTS: dict[str, Callable[[Any], str]] = {
     "validation_accuracy": lambda share: f"validation {percent(share)}",
     "trees": "{:.0f} trees".format,
     "file": str,
+    "rate": "{:.1f} files/s".format,
+    "failed": "{:,} failed".format,
+    "waiting": "waiting: {}".format,
 }
 """How each fact that a Progress may carry is written; others are left out."""
 
@@ -541,3 +545,71 @@ def print_fusion(fusion: Fusion) -> None:
     if fusion.incomplete:
         say(f"{fusion.incomplete:,} samples lack a view and were left out.")
     say(f"\n{fusion.sentence}")
+
+
+METRICS: dict[str, Callable[[float], str]] = {
+    "validation_accuracy": percent,
+    "validation_loss": "{:.4f}".format,
+    "parameters": "{:,.0f}".format,
+    "images_per_second": "{:,.0f}".format,
+}
+"""How each metric of a search is written."""
+MOST_TRIED = 5
+"""Trials that are shown after a search; all of them stand on its page."""
+
+
+def metric_words(metric: str, value: float) -> str:
+    return METRICS[metric](value)
+
+
+def setting_words(settings: Mapping[str, Any]) -> str:
+    """Searched fields on one line: "learning_rate 0.002, batch_size 64"."""
+    return ", ".join(f"{name} {setting_word(value)}" for name, value in settings.items())
+
+
+def tried_words(tried: Tried, search: Search) -> str:
+    """How a trial ended, or how far it is."""
+    if tried.state == "finished":
+        return ", ".join(map(metric_words, search.metrics, tried.values))
+    if tried.state == "failed":
+        return f"failed: {tried.error}"
+    epochs = f" after epoch {len(tried.curve)}" if tried.curve else ""
+    at = f", {metric_words(search.metrics[0], tried.curve[-1])}" if tried.curve else ""
+    return f"{tried.state}{epochs}{at}"
+
+
+def print_search(search: Search) -> None:
+    """How the trials ended, the best of them, what made the difference, and whether the winner is better."""
+    states = [each.state for each in search.tried]
+    known = ("finished", "pruned", "failed", "running")
+    counted = ", ".join(f"{states.count(state)} {state}" for state in known if state in states)
+    say(plain(f"{len(states)} trials in {ENGLISH.duration(search.seconds)}: {counted}"))
+    print_tried(search.best_first[:MOST_TRIED] if len(search.metrics) == 1 else search.front, search)
+    if search.importance:
+        shares = ", ".join(f"{spaced(name)} {100 * share:.0f} %" for name, share in search.importance.items())
+        say(f"What made the difference: {shares}")
+    if search.verdict:
+        say(f"\n{plain(search.verdict.sentence())}")
+
+
+def print_tried(shown: Sequence[Tried], search: Search) -> None:
+    """A row for each trial: its metrics, the seconds of its training, what was searched."""
+    rows = [
+        (
+            each.number,
+            *map(metric_words, search.metrics, each.values),
+            f"{each.seconds:.1f} s",
+            *(setting_word(each.settings.get(name, "–")) for name in search.space.fields),
+        )
+        for each in shown
+    ]
+    headings = ("trial", *map(spaced, search.metrics), "training", *map(spaced, search.space.fields))
+    print_table(headings, rows, right=range(len(headings)))
+
+
+def spaced(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def setting_word(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 from guarismo.errors import MissingExtraError, RunError
+from guarismo.models.settings import Settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # of TensorFlow's messages only errors interest a user
 
@@ -297,11 +298,18 @@ NETWORKS: dict[str, Callable[[], Layers]] = {
 }
 
 
-def build(name: str, shape: tuple[int, int, int], classes: int, neighbours: bool = False, mirror: bool = False) -> Any:
+def build(
+    name: str,
+    shape: tuple[int, int, int],
+    classes: int,
+    neighbours: bool = False,
+    mirror: bool = False,
+    width: float = 1.0,
+) -> Any:
     """The network as a functional `keras.Model`: uint8 images (n, h, w, c) → probabilities float32 (n, classes).
 
     With `neighbours`, the mean of the probabilities of each image and of itself moved by a pixel in four directions;
-    where it was trained with `mirror`, of all these left for right as well.
+    where it was trained with `mirror`, of all these left for right as well. `width`: see `widened`.
     The layer of the logits is named "logits". Raises RunError when images of `shape` are too small for it.
     """
     layers = keras.layers
@@ -309,7 +317,7 @@ def build(name: str, shape: tuple[int, int, int], classes: int, neighbours: bool
     flow = layers.Rescaling(1 / 255)(with_neighbours(images, mirror) if neighbours else images)
     try:
         for layer in NETWORKS[name]():
-            flow = layer(flow)
+            flow = widened(layer, width)(flow)
     except ValueError as error:  # Keras: "computed output size would be negative"
         raise RunError(f"Images of {shape[0]}×{shape[1]} are too small for '{name}'. Load larger ones.") from error
     flow = layers.Dense(classes, name="logits")(layers.Flatten()(flow) if len(flow.shape) > 2 else flow)
@@ -317,6 +325,19 @@ def build(name: str, shape: tuple[int, int, int], classes: int, neighbours: bool
     if neighbours:
         probabilities = keras.ops.mean(keras.ops.reshape(probabilities, (10 if mirror else 5, -1, classes)), axis=0)
     return keras.Model(images, probabilities, name=name.replace("-", "_"))
+
+
+def build_for(settings: Settings, shape: tuple[int, int, int], classes: int) -> Any:
+    """The network that answers after a training with these settings. Raises RunError as `build`."""
+    return build(settings.model, shape, classes, settings.neighbours, settings.mirror, settings.width)
+
+
+def widened(layer: Any, width: float) -> Any:
+    """The layer, not yet called, with `width` times its filters or units, rounded, one at least."""
+    for size in ("filters", "units"):
+        if hasattr(layer, size):
+            setattr(layer, size, max(1, round(width * getattr(layer, size))))
+    return layer
 
 
 def with_neighbours(images: Any, mirror: bool) -> Any:

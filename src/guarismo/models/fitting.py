@@ -23,8 +23,9 @@ from safetensors.numpy import save
 from guarismo.data.dataset import UNKNOWN, Dataset, Images, Split, chunks
 from guarismo.data.handwriting import epoch_of, marks_for
 from guarismo.errors import RunError
-from guarismo.models.architectures import build, describe_layers, keras
+from guarismo.models.architectures import build, build_for, describe_layers, keras
 from guarismo.models.augmentation import augmentation
+from guarismo.models.devices import devices_for, evenly, shared_by
 from guarismo.models.runs import CHECKPOINT, Fitted, Row, Run, commit, images_at_once, quoted
 from guarismo.models.settings import Settings
 from guarismo.progress import Progress
@@ -45,26 +46,28 @@ class State:
 def fit_network(run: Run, dataset: Dataset, progress: Progress) -> tuple[Run, Fitted]:
     """Train the network of the run's settings, from its checkpoint where there is one.
 
-    Raises RunError when the loss is no longer a number, or a checkpoint cannot be written.
+    Raises RunError when the loss is no longer a number, a checkpoint cannot be written, or devices are missing.
     """
     settings = run.settings
     keras.utils.set_random_seed(settings.seed)
     policy = "mixed_bfloat16" if wants_bfloat16(settings) else "float32"
-    with arithmetic(policy):
-        network, trainer = compiled(dataset, settings)
-    state = load_checkpoint(run, trainer, network) or State([], network.get_weights())
-    while not done(state.history, settings):
-        row = one_epoch(trainer, dataset, settings, state.history, progress)
-        state.history.append(row)
-        if best_epoch(state.history, settings) == len(state.history):
-            state.best = network.get_weights()
-        run = save_checkpoint(run, trainer, state)
-    return run, fitted(dataset, settings, state, policy)
+    devices = devices_for(settings)
+    with shared_by(devices):
+        with arithmetic(policy):
+            network, trainer = compiled(dataset, settings)
+        state = load_checkpoint(run, trainer, network) or State([], network.get_weights())
+        while not done(state.history, settings):
+            row = one_epoch(trainer, dataset, settings, state.history, progress)
+            state.history.append(row)
+            if best_epoch(state.history, settings) == len(state.history):
+                state.best = network.get_weights()
+            run = save_checkpoint(run, trainer, state)
+    return run, fitted(dataset, settings, state, {"arithmetic": policy, "devices": len(devices)})
 
 
 def compiled(dataset: Dataset, settings: Settings) -> tuple[Any, Any]:
     """The network, and what trains it: the same layers with augmentation before and logits at the end."""
-    network = build(settings.model, dataset.shape, len(dataset.class_names))
+    network = build(settings.model, dataset.shape, len(dataset.class_names), width=settings.width)
     core = keras.Model(network.input, network.get_layer("logits").output)
     images = flow = keras.Input(dataset.shape, dtype="uint8")
     for layer in augmentation(settings):
@@ -141,7 +144,7 @@ def one_epoch(trainer: Any, dataset: Dataset, settings: Settings, history: list[
         trainer.optimizer.learning_rate = plateau_step_size(history, settings)
     classes = len(dataset.class_names)
     steps, begun, parts = steps_of(dataset.train, settings), 0, []
-    for images, labels in epoch_chunks(dataset.train, settings, epoch):
+    for images, labels in evenly(epoch_chunks(dataset.train, settings, epoch), settings.batch_size):
         fit = trainer.fit(
             images,
             targets(labels, classes),
@@ -171,9 +174,9 @@ def one_epoch(trainer: Any, dataset: Dataset, settings: Settings, history: list[
 def validate(trainer: Any, split: Split, classes: int) -> dict[str, float]:
     """Loss and accuracy on a split, part by part."""
     parts, size = [], images_at_once(split.images.shape[1:])
-    for part in chunks(split.images):
-        images, wanted = split.images[part], targets(split.labels[part], classes)
-        found = trainer.evaluate(images, wanted, batch_size=size, verbose=0, return_dict=True)
+    whole = ((split.images[part], split.labels[part]) for part in chunks(split.images))
+    for images, labels in evenly(whole, size):
+        found = trainer.evaluate(images, targets(labels, classes), batch_size=size, verbose=0, return_dict=True)
         parts.append((len(images), found))
     return mean_of(parts)
 
@@ -283,10 +286,13 @@ def history_csv(history: list[Row]) -> bytes:
     return "\n".join([*lines, ""]).encode()
 
 
-def fitted(dataset: Dataset, settings: Settings, state: State, policy: str) -> Fitted:
-    """The best weights in a float32 network, as arrays and as ONNX (ONNX Runtime refuses bfloat16 weights)."""
+def fitted(dataset: Dataset, settings: Settings, state: State, facts: dict[str, Any]) -> Fitted:
+    """The best weights in a float32 network, as arrays and as ONNX (ONNX Runtime refuses bfloat16 weights).
+
+    `facts`: how they were found, to be told beside what is found here.
+    """
     with arithmetic("float32"):
-        network = build(settings.model, dataset.shape, len(dataset.class_names), settings.neighbours, settings.mirror)
+        network = build_for(settings, dataset.shape, len(dataset.class_names))
     network.set_weights(state.best)
     epoch = best_epoch(state.history, settings)
     weights = dict(zip(weight_names(network), state.best, strict=True))
@@ -301,7 +307,7 @@ def fitted(dataset: Dataset, settings: Settings, state: State, policy: str) -> F
         architecture=describe_layers(network),
         history=state.history,
         facts={
-            "arithmetic": policy,
+            **facts,
             "keras": keras.__version__,
             "backend": keras.backend.backend(),
             "kept_epoch": epoch,

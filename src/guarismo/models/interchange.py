@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from guarismo.data.dataset import Dataset, Images, Split
 from guarismo.errors import MissingExtraError, RunError, unknown
-from guarismo.models.architectures import NETWORKS, build, describe_layers, keras, quiet
+from guarismo.models.architectures import NETWORKS, build_for, describe_layers, keras, quiet
 from guarismo.models.classical import CLASSICAL
 from guarismo.models.runs import Fitted, Run, answer, in_parts, new_folder, open_session
 from guarismo.models.settings import Settings
@@ -41,8 +41,7 @@ def load_network(run: Run) -> Any:
     name = run.settings.model
     if name not in NETWORKS:
         raise RunError(f"Run {run.folder} is a {name}, no network of ours: choose --format onnx.")
-    settings = run.settings
-    network = build(name, run.shape, len(run.class_names), settings.neighbours, settings.mirror)
+    network = build_for(run.settings, run.shape, len(run.class_names))
     arrays = run.arrays("weights")
     weights = [arrays.get(place) for place in weight_names(network)]
     if any(

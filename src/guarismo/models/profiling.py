@@ -12,7 +12,7 @@ import numpy as np
 
 from guarismo.data.dataset import Dataset
 from guarismo.errors import RunError
-from guarismo.models.architectures import NETWORKS, build, keras
+from guarismo.models.architectures import NETWORKS, build_for, keras
 from guarismo.models.augmentation import augmentation
 from guarismo.models.settings import Settings
 from guarismo.models.training import check_possible, check_trainable
@@ -59,7 +59,7 @@ def profile(dataset: Dataset, settings: Settings | None = None, progress: Progre
     with arithmetic("mixed_bfloat16" if wants_bfloat16(settings) else "float32"):
         _, trainer = compiled(dataset, settings)
     with arithmetic("float32"):
-        network = build(settings.model, dataset.shape, len(dataset.class_names), settings.neighbours, settings.mirror)
+        network = build_for(settings, dataset.shape, len(dataset.class_names))
     classes, steps = len(dataset.class_names), steps_of(dataset.train, settings)
     load, (images, labels) = timed(lambda: next(epoch_chunks(dataset.train, settings, epoch=1)))
     batch = images[: settings.batch_size], targets(labels[: settings.batch_size], classes)

@@ -25,6 +25,9 @@ class Settings:
     """
 
     model: str = choice("cnn", "Name of a model; `guarismo models` lists them.")
+    width: float = choice(
+        1.0, "Filters and units of the network's hidden layers, times those it was made with.", least=0.05, most=10
+    )
     epochs: int = choice(10, "Most passes over the training images.", least=1, most=100_000)
     batch_size: int = choice(128, "Images per step.", least=1, most=1_000_000)
     learning_rate: float = choice(2e-3, "Peak step size of Adam.", least=1e-9, most=10)
@@ -56,6 +59,7 @@ class Settings:
         VARIANTS,
     )
     precision: str = choice("auto", "Arithmetic; auto takes bfloat16 where the processor gains by it.", PRECISIONS)
+    devices: int = choice(1, "Devices that share each batch, with Keras on JAX; 0 takes all there are.", most=4096)
     seed: int = choice(0, "Start of all randomness: same seed, same machine, same weights.", most=2**31 - 1)
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,6 +96,15 @@ def fit_into(folder: Path, dataset: Dataset, settings: Settings, progress: Progr
     return run if run.finished else resume(run, dataset, progress)
 
 
+def forget() -> None:
+    """Let go of what Keras keeps of every network: for a process that trains many, one after the other.
+
+    Python's collector is left to come by itself: called each time it took 0.2 s, and freed nothing more (25 networks).
+    """
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session(free_memory=False)
+
+
 def check_unfinished(run: Run) -> None:
     """Raises RunError for a run that has nothing left to train."""
     if run.finished:
@@ -149,8 +159,14 @@ def check_possible(dataset: Dataset, settings: Settings) -> None:
             "Model 'views' cannot be augmented: its views would be moved into each other. "
             f"Leave out --{' and --'.join(asked)}."
         )
+    if settings.model == "views" and settings.width != 1:
+        raise RunError(f"Model 'views' has one size, received --width {settings.width:g}. Leave it out.")
     if settings.model in NETWORKS:
-        build(settings.model, dataset.shape, len(dataset.class_names))
+        build(settings.model, dataset.shape, len(dataset.class_names), width=settings.width)
+        if settings.devices != 1:
+            from guarismo.models.devices import devices_for  # imports Keras, which `build` has done
+
+            devices_for(settings)
     elif not find_spec("skl2onnx"):
         raise MissingExtraError("Training", "train")
 

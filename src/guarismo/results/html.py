@@ -53,15 +53,19 @@ class Sprite:
         return f"{100 * self.columns}% {100 * self.rows}%"
 
 
-def render(template: str, _: Language = ENGLISH, **content: Any) -> str:
-    """The page that a template of this folder makes of `content`, in the language `_`. Every value is escaped."""
-    return environment(_).get_template(template).render(written=date.today(), **content)
+HERE = Path(__file__).parent
 
 
-def environment(_: Language = ENGLISH) -> Environment:
-    """Jinja with every value escaped; words and numbers are those of one language: `_("…")`, `share|percent`."""
+def render(template: str, _: Language = ENGLISH, home: Path = HERE, **content: Any) -> str:
+    """The page that a template of the folder `home` makes of `content`, in the language `_`. Every value is escaped."""
+    return environment(_, home).get_template(template).render(written=date.today(), **content)
+
+
+def environment(_: Language = ENGLISH, home: Path = HERE) -> Environment:
+    """Jinja with every value escaped; words and numbers are those of one language: `_("…")`, `share|percent`. Templates
+    of `home` may extend and import those of this folder."""
     made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([home, HERE]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
