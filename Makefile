@@ -34,7 +34,7 @@ lint: $(VENV)/.dev  ## Style, types, and the order of the stages
 	$(BIN)/lint-imports --no-logo
 
 test: lint  ## Lint, then all the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 format: $(VENV)/.dev  ## Put the code into its format
 	$(BIN)/ruff check --fix .

@@ -238,6 +238,14 @@ def test_files_that_come_later_take_their_place_and_answers_of_files_gone_stay(p
     assert texts(out) == ["3052", "714", "68"]
 
 
+def test_a_file_that_failed_and_was_removed_is_forgotten(photos, tmp_path):
+    out = tmp_path / "answers.parquet"
+    assert read_all(photos, out, engine=fails_of("68")).failed == 1
+    photos[2].unlink()
+    assert read_all(photos[:2], out, engine=as_written).failed == 0
+    assert texts(out) == ["3052", "714"] and not failures_of(out).exists()
+
+
 def test_a_page_that_vanishes_while_others_are_read_fails_alone(photos, tmp_path):
     def engine(files, run):
         for file in files:

@@ -1043,7 +1043,7 @@ def read_into(out: str, photos: Sequence[str], run: str, jobs: int, on: str, add
     if json:
         print_json({**asdict(bulk), "out": out, "problems": len(problems)})
     else:
-        now = f"{bulk.read:,} files read now, {bulk.rate:.1f} a second"
+        now = f"{bulk.read:,} files read now, {bulk.rate:.1f} a second" if bulk.read else "none was left to read"
         say(f"{out}: {bulk.pages:,} pages of {bulk.files:,} files; {now}")
     if bulk.failed:
         warn(f"Why: {failures_of(place)}. The same command tries them again.")

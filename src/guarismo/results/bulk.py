@@ -94,7 +94,8 @@ def read_all(
     """What each page of `files` says, as a table in `out`: .parquet, .csv or .jsonl, in the order of the files.
 
     By default one process for each core reads. Cut off, the same call goes on: nothing that was read is read again,
-    what failed is tried again, and files that are new come in. Answers of files no longer named stay, at the end.
+    what failed is tried again, and files that are new come in. Answers of files no longer named stay, at the end; that
+    a file could not be read is forgotten where it has been removed.
 
     Raises RunError where `out` cannot be written for a minute, is there already, or was begun with another reader.
     """
@@ -107,7 +108,7 @@ def read_all(
         read = keep_all(journal, names, (engine or by_processes)(journal.missing(names), run), progress)
         places = journal.places(names)
         files_there, pages = write_table(journal, places, out, progress)
-        failed = write_failures(journal, places, out, progress)
+        failed = write_failures(journal, failures_in(journal, names), out, progress)
         if not failed:
             shutil.rmtree(folder)
     return Bulk(out, files_there, pages, failed, read, time.perf_counter() - began)
@@ -459,11 +460,17 @@ def failures_of(out: Path) -> Path:
     return out.with_name(f"{out.name}.failures.csv")
 
 
+def failures_in(journal: Journal, names: Sequence[str]) -> list[int]:
+    """Where the lines of the files stand that could not be read, but for those that are neither named nor there."""
+    named = set(map(in_text, names))
+    known = {name: place for name, (place, error) in journal.known.items() if error}
+    return [place for name, place in known.items() if name in named or is_url(name) or Path(name).exists()]
+
+
 def write_failures(journal: Journal, places: Sequence[int], out: Path, progress: Progress) -> int:
     """The ledger of files that could not be read, none where there are none; how many."""
     ledger = failures_of(out)
-    failed = {place for place, error in journal.known.values() if error}
-    if not failed:
+    if not places:
         ledger.unlink(missing_ok=True)
         return 0
 
@@ -471,8 +478,7 @@ def write_failures(journal: Journal, places: Sequence[int], out: Path, progress:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(("file", "error"))
-            lines = journal.lines(place for place in places if place in failed)
-            writer.writerows((line["file"], line["error"]) for line in lines)
+            writer.writerows((line["file"], line["error"]) for line in journal.lines(places))
 
     patiently(partial(aside, ledger, write), ledger, progress)
-    return len(failed)
+    return len(places)
