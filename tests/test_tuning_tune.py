@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,30 +47,22 @@ def test_a_search_ends_with_its_trials_a_verdict_and_a_file(bars, tmp_path):
     assert [done for done, _, _ in heard][-1] == 2 and heard[-1][2]["search"].tried == found.tried
 
 
+def words_for(space: Path, out: Path, jobs: int) -> list[str]:
+    """A search of a few seconds as a user would ask for it."""
+    how = f"--limit 200 --model knn --sampler grid --jobs {jobs} --seeds 0"
+    return ["tune", "digits", *how.split(), "--space", str(space), "--out", str(out)]
+
+
 def test_the_command_prints_the_best_and_the_verdict_and_writes_a_page(command, tmp_path, space_file):
     out = tmp_path / "out"
-    words = (
-        "digits",
-        "--limit",
-        200,
-        "--model",
-        "knn",
-        "--space",
-        space_file,
-        "--sampler",
-        "grid",
-        "--jobs",
-        1,
-        "--seeds",
-        0,
-    )
-    status, said, err = command("tune", *words, "--out", out)
+    words = words_for(space_file, out, jobs=1)
+    status, said, err = command(*words)
     assert status == 0, err
     assert "2 trials in" in said and "trial  validation accuracy  training" in said
     assert "Train it with: guarismo train digits --model" in said
     assert (out / "report.html").read_text().startswith("<!doctype html>")
     assert "Trial 0" in err
-    status, said, _ = command("tune", *words, "--out", out, "--json")  # nothing is left to do: at once
+    status, said, _ = command(*words, "--json")  # nothing is left to do: at once
     assert status == 0 and len(json.loads(said)["tried"]) == 2
 
 
@@ -92,22 +85,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(bars, tmp_path):
 
 def test_a_search_killed_with_all_its_workers_goes_on_by_the_same_command(command, tmp_path, space_file):
     out = tmp_path / "out"
-    words = (
-        "digits",
-        "--limit",
-        200,
-        "--model",
-        "knn",
-        "--space",
-        space_file,
-        "--sampler",
-        "grid",
-        "--jobs",
-        2,
-        "--seeds",
-        0,
-    )
-    words = [str(word) for word in ("tune", *words, "--out", out)]
+    words = words_for(space_file, out, jobs=2)
     process = subprocess.Popen(
         [sys.executable, "-m", "guarismo", *words], start_new_session=True, stderr=subprocess.DEVNULL
     )
