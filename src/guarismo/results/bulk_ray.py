@@ -31,9 +31,6 @@ TURNS = 4
 """Tasks for each core at least, so that all are done at about the same time."""
 PART = 1_000
 """Files for each core that Ray is told of at a time: it keeps a record of each task."""
-PASSES = 3
-"""How often files that came back from no node are handed out anew, each alone; then they fail."""
-
 RETRIES = 2
 """How often Ray itself runs a task again that was lost; of itself it would for ever."""
 
@@ -54,10 +51,8 @@ def by_ray(files: Sequence[str], run: Path, jobs: int = 0) -> Iterator[Told]:
     cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
     for start in range(0, len(files), PART * cores):
         left = dict.fromkeys(files[start : start + PART * cores])
-        for together in (
-            max(1, min(TOGETHER, len(left) // (TURNS * cores))),
-            1,
-        ):  # alone, a file that ends its process takes no other along
+        several = max(1, min(TOGETHER, len(left) // (TURNS * cores)))
+        for together in (several, 1):  # alone, a file that ends its process takes no other along
             if left:
                 yield from answered(left, model, together, jobs)
         for file in left:
