@@ -9,6 +9,7 @@ worker stops for ever, to be killed there.
 import pickle
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from guarismo.tuning import study
@@ -20,9 +21,9 @@ def main(plan_file: str, log_file: str, hang: str) -> None:
     plan = pickle.loads(Path(plan_file).read_bytes())
     with study.at_desk(plan) as desk, Path(log_file).open("a", buffering=1) as log:
         while (trial := study.next_trial(desk)) is not None:
-            slot = study.slot_of(desk.study.get_trials(), trial.number)
+            slot = study.slot_of(study.patiently(desk.study.get_trials), trial.number)
             with study.beating(trial):
-                settings = suggest(trial, plan.space, plan.base)
+                settings = study.patiently(partial(suggest, trial, plan.space, plan.base))
                 log.write(f"{trial.number} {slot} begun\n")
                 while str(slot) == hang:
                     time.sleep(1)
