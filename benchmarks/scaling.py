@@ -335,7 +335,7 @@ def main() -> None:
     if asked.parts[0] == "inside":
         inside(asked.parts[1], Path(asked.parts[2]), Path(asked.parts[3]))
         return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stopped by `timeout`, it leaves no namespace behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # `timeout` too lets the blocks below end
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "pages").mkdir()

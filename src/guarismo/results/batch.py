@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -81,13 +81,10 @@ def reader_in(run: Path) -> Reader:
 
 
 def read_one(file: Path, name: str, wanted: Wanted) -> Outcome:
-    """One file read, its pictures written under `name`. Whatever is wrong with it stays with it."""
-    try:
-        readings = read(file, reader_in(wanted.run))
-    except GuarismoError as error:
-        return Outcome(file, error=str(error))
-    except Exception as error:  # what we did not foresee must not stop the others
-        return Outcome(file, error=f"{file} could not be read: unexpected {type(error).__name__}: {error}")
+    """One file read, its pictures written under `name`."""
+    readings, error = attempted(file, lambda: read(file, reader_in(wanted.run)))
+    if error:
+        return Outcome(file, error=error)
     pages = [reading.as_json() for reading in readings]
     try:
         for reading in readings:
@@ -95,6 +92,16 @@ def read_one(file: Path, name: str, wanted: Wanted) -> Outcome:
     except GuarismoError as error:
         return Outcome(file, pages, str(error).replace("--out", "--annotate or --stages"))
     return Outcome(file, pages)
+
+
+def attempted(file: Path | str, work: Callable[[], list[Reading]]) -> tuple[list[Reading], str]:
+    """What reading a file gives, or the error of it: whatever is wrong with a file stays with it."""
+    try:
+        return work(), ""
+    except GuarismoError as error:
+        return [], str(error)
+    except Exception as error:  # what we did not foresee must not stop the others
+        return [], f"{file} could not be read: unexpected {type(error).__name__}: {error}"
 
 
 def write_pictures(reading: Reading, name: str, wanted: Wanted) -> None:

@@ -28,12 +28,12 @@ import orjson
 from guarismo.cluster import fetched, is_url, listed
 from guarismo.data.content import natural
 from guarismo.data.packing import in_text
-from guarismo.errors import DataError, GuarismoError, RunError, unknown
+from guarismo.errors import DataError, RunError, unknown
 from guarismo.models.runs import Run, claimed
 from guarismo.progress import Progress, silent
 from guarismo.reading.intake import PICTURE_SUFFIXES, photo_files
-from guarismo.reading.reader import SHIPPED, Reader, read
-from guarismo.results.batch import reader_in
+from guarismo.reading.reader import SHIPPED, Reader, Reading, read
+from guarismo.results.batch import attempted, reader_in
 
 FORMAT = 1
 """Version of the journal; a program that does not know it leaves it alone."""
@@ -338,18 +338,17 @@ def end_with_parent() -> None:
 
 
 def tell(file: str, run: Path) -> Told:
-    """One file read, from this machine or a URL. Whatever is wrong with it stays with it."""
-    try:
-        if is_url(file):
-            readings = read(fetched(file, MOST_BYTES), reader_in(run), file)
-        else:
-            wait_for(Path(file).parent)
-            readings = read(Path(file), reader_in(run))
-    except GuarismoError as error:
-        return Told(file, error=str(error))
-    except Exception as error:  # what we did not foresee must not stop the others
-        return Told(file, error=f"{file} could not be read: unexpected {type(error).__name__}: {error}")
-    return Told(file, [reading.as_json() for reading in readings])
+    """One file read, from this machine or a URL."""
+    readings, error = attempted(file, lambda: read_anywhere(file, run))
+    return Told(file, [reading.as_json() for reading in readings], error)
+
+
+def read_anywhere(file: str, run: Path) -> list[Reading]:
+    """The pages of a file of this machine, or of one that is fetched first. Raises DataError."""
+    if is_url(file):
+        return read(fetched(file, MOST_BYTES), reader_in(run), file)
+    wait_for(Path(file).parent)
+    return read(Path(file), reader_in(run))
 
 
 GONE: set[Path] = set()
