@@ -113,6 +113,20 @@ def test_an_epoch_in_parts_has_the_figures_of_the_whole(bars, monkeypatch):
         assert rows[0][name] == pytest.approx(rows[1][name], rel=1e-5)
 
 
+def test_what_keras_is_given_holds_every_image_in_order_and_the_last_few_too(bars):
+    images, wanted = bars.train.images[:10], fitting.targets(bars.train.labels[:10], 2)
+    batches = list(fitting.fed(images, wanted, 4)["x"])
+    assert [len(part) for part, _ in batches] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate([part for part, _ in batches]), images)
+    np.testing.assert_array_equal(np.concatenate([answers for _, answers in batches]), wanted)
+
+
+def test_what_keras_is_given_does_not_tune_itself(bars):
+    """A dataset that does may hold up the end of an epoch for as long as the epoch took."""
+    given = fitting.fed(bars.train.images[:10], fitting.targets(bars.train.labels[:10], 2), 4)["x"]
+    assert given.options().autotune.enabled is False
+
+
 MEMORY = """
     import resource, sys
     from pathlib import Path

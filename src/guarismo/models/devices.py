@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from guarismo.data.dataset import Images
 from guarismo.errors import RunError
 from guarismo.models.architectures import keras
 from guarismo.models.settings import Settings
 
+Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 
@@ -72,7 +72,7 @@ def shared_by(devices: list[str]) -> Iterator[None]:
         keras.distribution.set_distribution(None)
 
 
-def evenly(parts: Iterable[tuple[Images, Labels]], batch_size: int) -> Iterator[tuple[Images, Labels]]:
+def evenly(parts: Iterable[tuple[Pixels, Labels]], batch_size: int) -> Iterator[tuple[Pixels, Labels]]:
     """The same images and labels in the same order, as calls of Keras may take them.
 
     Where devices share the batches, one that is not full comes apart: Keras lays every batch of a call out like its
