@@ -26,7 +26,7 @@ from guarismo.errors import RunError
 from guarismo.models.architectures import build, build_for, describe_layers, keras
 from guarismo.models.augmentation import augmentation
 from guarismo.models.devices import devices_for, evenly, shared_by
-from guarismo.models.runs import CHECKPOINT, Fitted, Row, Run, commit, images_at_once, quoted
+from guarismo.models.runs import CHECKPOINT, Fitted, Row, Run, commit, images_at_once, in_parts, quoted
 from guarismo.models.settings import Settings
 from guarismo.progress import Progress
 
@@ -170,7 +170,7 @@ def one_epoch(trainer: Any, dataset: Dataset, settings: Settings, history: list[
 
 
 def fed(images: NDArray[np.uint8], wanted: NDArray[np.float32], size: int) -> dict[str, Any]:
-    """What Keras' `fit` and `evaluate` take, for images and their answers in batches of `size`, in the order given.
+    """What Keras' `fit` and `evaluate` take: images (n, h, w, c), answers (n, classes), in batches of `size`, in order.
 
     With TensorFlow a dataset that does not tune itself. Of arrays Keras makes one that does, and at its end waits for a
     thread that sleeps 10 ms, then 20, 40, 80 …, and is not always woken: of the epochs of `vgg` on MNIST half took
@@ -334,10 +334,8 @@ def fitted(dataset: Dataset, settings: Settings, state: State, facts: dict[str, 
 
 
 def predicted(network: Any, images: Images) -> NDArray[np.float32]:
-    """Its answers float32 (n, classes), part by part."""
-    size = images_at_once(images.shape[1:])
-    answers = [network.predict(images[part], batch_size=size, verbose=0) for part in chunks(images)]
-    return np.concatenate([np.asarray(part) for part in answers])
+    """Its answers float32 (n, classes), part by part. `network.predict` may wait as `fed` tells."""
+    return in_parts(network.predict_on_batch, images)
 
 
 def weight_names(network: Any) -> list[str]:

@@ -83,7 +83,7 @@ def save_keras(run: Run, path: Path, _: Dataset) -> Answers:
     """Keras' own format, for going on with it in Keras."""
     load_network(run).save(path)
     network = keras.models.load_model(path)
-    return lambda images: np.asarray(network.predict(images, verbose=0))
+    return partial(in_parts, network.predict_on_batch)
 
 
 def save_saved_model(run: Run, path: Path, _: Dataset) -> Answers:
