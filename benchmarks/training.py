@@ -79,7 +79,7 @@ def ours(source: str, recipe: str, seed: int, **changes: Any) -> Trained:
         run = guarismo.train(dataset, settings, Path(place) / "run")
         seconds = sum(row["seconds"] for row in run.history)
         _, evaluation = guarismo.evaluate_run(run, dataset)
-    network = build(settings.model, dataset.shape, len(dataset.class_names))
+    network = build(settings.model, dataset.shape, len(dataset.class_names), width=settings.width)
     return Trained(seconds, len(run.history), len(dataset.train), evaluation.accuracy, operations(network))
 
 
