@@ -103,11 +103,11 @@ BEST = replace(FAST, model="vgg", epochs=24, learning_rate=5e-3, beta_2=0.99, ro
 """Minutes, for the most accurate of our single networks.
 
 Of MNIST's test images 99.68 ± 0.03 % in 289 s (2 cores with AMX, 5 seeds); of Fashion-MNIST's, by a recipe of their
-own, 94.7 % in 15 minutes, its answers ten times the work (one seed; docs/speed.md).
+own, 94.62 ± 0.08 % in 15 minutes, its answers ten times the work (2 seeds; docs/speed.md).
 """
 
 SMALL = replace(FAST, model="small", epochs=20, learning_rate=1e-2, beta_2=0.99, shift=0.07)
-"""8,898 parameters: of MNIST's test images 99.48 ± 0.01 %, in 83 s (2 cores with AMX, 3 seeds; docs/speed.md)."""
+"""8,898 parameters: of MNIST's test images 99.46 ± 0.02 %, in 83 s (2 cores with AMX, 5 seeds; docs/speed.md)."""
 
 TINY = replace(FAST, model="tiny", epochs=40, beta_2=0.99, label_smoothing=0.0)
 """960 parameters: of MNIST's test images 98.39 ± 0.10 %, in 163 s (2 cores with AMX, 3 seeds; docs/speed.md)."""
